@@ -1,0 +1,49 @@
+// The C interface of the segtool bilateral library. No torch, Python, ONNX Runtime or TensorRT types.
+//
+// Functions return 0 on success; otherwise segtool_error_message() of the same thread says what is wrong.
+// All arrays are dense and row-major. The lattice of a batch has one numbering for all its images.
+#pragma once
+#include <cstdint>
+
+#if defined(_WIN32)
+#define SEGTOOL_API extern "C" __declspec(dllexport)
+#else
+#define SEGTOOL_API extern "C" __attribute__((visibility("default")))
+#endif
+
+struct segtool_lattice;  // owns the neighbour table between the two steps of a build
+
+SEGTOOL_API const char* segtool_error_message();
+SEGTOOL_API int segtool_has_cuda();
+
+// Builds the permutohedral lattice of a batch of images.
+//   image   [n,3,height,width] float32, levels 0..255
+//   vertex  [n*height*width,6] int32 out: lattice vertices that enclose each pixel
+//   weight  [n*height*width,6] float32 out: barycentric weight times the pixel's symmetric normalisation
+// On success *vertex_count is M and *lattice holds the neighbours until segtool_lattice_free.
+SEGTOOL_API int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t width,
+                                      double spatial_sigma, double color_sigma, int32_t* vertex,
+                                      float* weight, int64_t* vertex_count, segtool_lattice** lattice);
+// Copies the neighbours, [6,2,M] int32; the entry M means "no such vertex".
+SEGTOOL_API void segtool_lattice_neighbors(const segtool_lattice* lattice, int32_t* neighbor);
+SEGTOOL_API void segtool_lattice_free(segtool_lattice* lattice);
+
+// Filters values [n,channels,pixels] to out of the same shape (pixels = height * width).
+// reverse != 0 blurs the axes in the opposite order, which is the exact adjoint.
+SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const float* weight,
+                               const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
+                               int64_t vertex_count, int reverse, float* out);
+
+// CUDA: the same two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
+// without synchronisation. The lattice has a fixed capacity; neighbor is [6,2,capacity] and the entry
+// `capacity` means "no such vertex". After the stream has run, status[0] is the number of vertices needed
+// and status[1] is 1 when they did not fit (the results are then to be thrown away).
+SEGTOOL_API int64_t segtool_cuda_lattice_workspace(int64_t n, int64_t height, int64_t width, int64_t capacity);
+SEGTOOL_API int segtool_cuda_lattice_build(const float* image, int64_t n, int64_t height, int64_t width,
+                                           double spatial_sigma, double color_sigma, int64_t capacity,
+                                           int32_t* vertex, float* weight, int32_t* neighbor,
+                                           int32_t* status, void* workspace, void* stream);
+SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity);
+SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight,
+                                    const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
+                                    int64_t capacity, int reverse, float* out, void* workspace, void* stream);

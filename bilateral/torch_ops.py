@@ -1,0 +1,156 @@
+"""The native library as torch operators: `torch.ops.segtool.bilateral_lattice` and `bilateral_filter`.
+
+On the CPU and, where the library has CUDA kernels, on CUDA tensors. Images take no gradient: the
+lattice is a piecewise constant structure. Values do: backward is the filter with `reverse` flipped.
+"""
+
+import torch
+from torch import Tensor
+
+from segtool.bilateral import native
+from segtool.bilateral.geometry import CORNERS
+
+
+@torch.library.custom_op("segtool::bilateral_lattice", mutates_args=(), device_types="cpu")
+def bilateral_lattice(
+    image: Tensor, spatial_sigma: float, color_sigma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Builds the lattice of images [N,3,H,W], float32, levels 0..255.
+
+    Returns:
+        vertex int32 [N*H*W,6], weight float32 [N*H*W,6], neighbor int32 [6,2,M]. M means "none".
+
+    Raises:
+        SegtoolError: a level that is not finite or outside 0..255, a sigma that is not positive.
+    """
+    image = image.detach().to(torch.float32).contiguous()
+    n, _, height, width = image.shape
+    vertex = torch.empty((n * height * width, CORNERS), dtype=torch.int32)
+    weight = torch.empty((n * height * width, CORNERS), dtype=torch.float32)
+    tables: list[Tensor] = []
+
+    def neighbor(count: int) -> int:
+        tables.append(torch.empty((CORNERS, 2, count), dtype=torch.int32))
+        return tables[0].data_ptr()
+
+    native.build_lattice(
+        image.data_ptr(),
+        (n, height, width),
+        spatial_sigma,
+        color_sigma,
+        vertex.data_ptr(),
+        weight.data_ptr(),
+        neighbor,
+    )
+    return vertex, weight, tables[0]
+
+
+@bilateral_lattice.register_kernel("cuda")
+def _lattice_cuda(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    image = image.detach().to(torch.float32).contiguous()
+    n, _, height, width = image.shape
+    pixels = n * height * width
+    capacity = pixels * CORNERS  # every corner its own vertex: never overflows
+    device = image.device
+    vertex = torch.empty((pixels, CORNERS), dtype=torch.int32, device=device)
+    weight = torch.empty((pixels, CORNERS), dtype=torch.float32, device=device)
+    neighbor = torch.empty((CORNERS, 2, capacity), dtype=torch.int32, device=device)
+    status = torch.empty(2, dtype=torch.int32, device=device)
+    size = native.call("segtool_cuda_lattice_workspace", n, height, width, capacity)
+    workspace = torch.empty(size, dtype=torch.uint8, device=device)
+    with torch.cuda.device(device):
+        native.call(
+            "segtool_cuda_lattice_build",
+            image.data_ptr(),
+            n,
+            height,
+            width,
+            spatial_sigma,
+            color_sigma,
+            capacity,
+            vertex.data_ptr(),
+            weight.data_ptr(),
+            neighbor.data_ptr(),
+            status.data_ptr(),
+            workspace.data_ptr(),
+            torch.cuda.current_stream().cuda_stream,
+        )
+    count = int(status[0])  # waits for the device: a tight M saves memory in every later filter
+    return vertex, weight, neighbor[:, :, :count].clamp(max=count)
+
+
+@bilateral_lattice.register_fake
+def _(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    n, _, height, width = image.shape
+    count = torch.library.get_ctx().new_dynamic_size()
+    return (
+        image.new_empty((n * height * width, CORNERS), dtype=torch.int32),
+        image.new_empty((n * height * width, CORNERS), dtype=torch.float32),
+        image.new_empty((CORNERS, 2, count), dtype=torch.int32),
+    )
+
+
+@torch.library.custom_op("segtool::bilateral_filter", mutates_args=(), device_types="cpu")
+def bilateral_filter(
+    values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False
+) -> Tensor:
+    """Filters values [N,C,H,W] (float32) on a lattice; `reverse` gives the exact adjoint."""
+    values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
+    n, channels, height, width = values.shape
+    out = torch.empty_like(values)
+    native.filter_pointers(
+        values.data_ptr(),
+        (vertex.data_ptr(), weight.data_ptr(), neighbor.data_ptr()),
+        (n, channels, height * width, neighbor.shape[2]),
+        reverse,
+        out.data_ptr(),
+    )
+    return out
+
+
+@bilateral_filter.register_kernel("cuda")
+def _filter_cuda(
+    values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False
+) -> Tensor:
+    values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
+    n, channels, height, width = values.shape
+    capacity = neighbor.shape[2]
+    out = torch.empty_like(values)
+    size = native.call("segtool_cuda_filter_workspace", channels, capacity)
+    workspace = torch.empty(size, dtype=torch.uint8, device=values.device)
+    with torch.cuda.device(values.device):
+        native.call(
+            "segtool_cuda_filter",
+            values.data_ptr(),
+            vertex.data_ptr(),
+            weight.data_ptr(),
+            neighbor.data_ptr(),
+            n,
+            channels,
+            height * width,
+            capacity,
+            int(reverse),
+            out.data_ptr(),
+            workspace.data_ptr(),
+            torch.cuda.current_stream().cuda_stream,
+        )
+    return out
+
+
+@bilateral_filter.register_fake
+def _(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
+    return torch.empty_like(values, memory_format=torch.contiguous_format)
+
+
+def _save_lattice(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    _, vertex, weight, neighbor, ctx.reverse = inputs  # type: ignore[attr-defined]
+    ctx.save_for_backward(vertex, weight, neighbor)
+
+
+def _filter_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    vertex, weight, neighbor = ctx.saved_tensors  # type: ignore[attr-defined]
+    reverse = not ctx.reverse  # type: ignore[attr-defined]
+    return bilateral_filter(gradient, vertex, weight, neighbor, reverse), None, None, None, None
+
+
+bilateral_filter.register_autograd(_filter_backward, setup_context=_save_lattice)

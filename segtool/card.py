@@ -1,0 +1,139 @@
+"""The model card: what travels with every artifact, and all that is needed to run it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segtool.errors import SegtoolError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
+
+Matrix = list[list[float]]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClassInfo(_Strict):
+    """One class: its id in masks and outputs, its name, its colour."""
+
+    id: int = Field(ge=0, le=254)
+    name: str
+    color: tuple[int, int, int]
+
+
+class InputContract(_Strict):
+    """Images are RGB uint8; the graph normalises, pads to `stride` with the mean colour, and crops back."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of levels / 255
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    stride: int = Field(default=32, ge=1)
+
+
+class CrfCard(_Strict):
+    """A dense CRF: kernel widths in pixels and levels, and its learned tables."""
+
+    spatial_gamma: float = Field(gt=0)
+    bilateral_alpha: float = Field(gt=0)
+    bilateral_beta: float = Field(gt=0)
+    iterations: int = Field(ge=1)
+    unary_scale: list[float]
+    spatial_compatibility: Matrix
+    bilateral_compatibility: Matrix
+
+
+class TrainedOn(_Strict):
+    """The training data: `fingerprint` is the SHA-256 of the sorted file list."""
+
+    dataset: str
+    split: str
+    image_count: int
+    fingerprint: str
+
+
+class Scores(_Strict):
+    """Validation scores, each 0..1. `boundary_f` is the mean over classes at 2 px."""
+
+    miou: float
+    pixel_accuracy: float
+    boundary_f: float
+
+
+class ValidationScores(_Strict):
+    """Scores of the unary network and of the whole model, on the same images."""
+
+    before_crf: Scores
+    after_crf: Scores | None
+    images: int
+
+
+class ParityRecord(_Strict):
+    """One comparison of a deployed artifact with PyTorch. |dp| is of the winning class' probability."""
+
+    backend: str
+    precision: str
+    versions: dict[str, str]
+    images: int
+    label_agreement: float
+    max_abs_dp: float
+    mean_abs_dp: float
+    passed: bool
+
+
+class ModelCard(_Strict):
+    """Everything that an artifact says of itself."""
+
+    schema_version: Literal[1] = 1
+    architecture: str
+    encoder: str
+    classes: list[ClassInfo]
+    ignore_index: int = 255
+    input: InputContract = InputContract()
+    crf: CrfCard | None = None
+    precision: Literal["float32", "float16"] = "float32"
+    trained_on: TrainedOn
+    seed: int
+    config: dict[str, Any]
+    packages: dict[str, str]
+    validation: ValidationScores | None = None
+    parity: list[ParityRecord] = []
+
+    @property
+    def colors(self) -> list[tuple[int, int, int]]:
+        """RGB by class id."""
+        return [c.color for c in self.classes]
+
+    @property
+    def names(self) -> list[str]:
+        """Names by class id."""
+        return [c.name for c in self.classes]
+
+    def to_json(self) -> str:
+        """The card as it is stored in artifacts."""
+        return self.model_dump_json()
+
+
+def parse_card(text: str | None, where: object) -> ModelCard:
+    """Reads a stored card.
+
+    Raises:
+        SegtoolError: no card, an unknown schema version, or a damaged one.
+    """
+    if not text:
+        raise SegtoolError(
+            "no segtool model card in the file", where=where, mend="use a file that segtool train or export wrote"
+        )
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if field == "schema_version":
+            raise SegtoolError(
+                f"model card schema version {first['input']} is not known to this segtool (it reads {SCHEMA_VERSION})",
+                where=where,
+                mend="upgrade segtool",
+            ) from error
+        raise SegtoolError(f"damaged model card, field {field or '?'}: {first['msg']}", where=where) from error

@@ -1,0 +1,13 @@
+"""The one exception for what a user can mend."""
+
+
+class SegtoolError(Exception):
+    """An error that a user can cause: what is wrong, where, and how to mend it, in one line.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+    def __init__(self, what: str, *, where: object = None, mend: str | None = None) -> None:
+        self.what, self.where, self.mend = what, where, mend
+        line = what if where is None else f"{what}: {where}"
+        super().__init__(line if mend is None else f"{line} ({mend})")

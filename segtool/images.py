@@ -1,0 +1,113 @@
+"""Reading pictures of any kind as RGB bytes, and drawing label maps."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segtool.errors import SegtoolError
+from segtool.files import atomic_path
+
+RGB = NDArray[np.uint8]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def read_image(path: Path) -> RGB:
+    """Reads a picture as uint8 [H,W,3] RGB.
+
+    Rotated as EXIF says; greyscale is repeated, transparency laid on black, 16 bits scaled to 8.
+
+    Raises:
+        SegtoolError: missing, truncated or not an image.
+    """
+    return _open(path, as_rgb)
+
+
+def read_label_map(path: Path) -> NDArray[np.uint8]:
+    """Reads a mask as uint8 [H,W]: palette or greyscale PNG whose values are class ids.
+
+    Raises:
+        SegtoolError: missing, truncated, a colour picture or more than 8 bits.
+    """
+    return _open(path, lambda image: _as_labels(image, path))
+
+
+def _open(path: Path, convert):  # type: ignore[no-untyped-def]
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return convert(image)
+    except FileNotFoundError as error:
+        raise SegtoolError("no such file", where=path) from error
+    except UnidentifiedImageError as error:
+        raise SegtoolError("not an image", where=path, mend="remove it or replace it") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SegtoolError(f"unreadable image ({error})", where=path, mend="replace it") from error
+
+
+def as_rgb(image: Image.Image) -> RGB:
+    """Any PIL image as uint8 [H,W,3] RGB, upright."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.float64)
+        # PIL reads 16-bit greyscale as 16- or 32-bit integers; both count 0..65535.
+        grey = np.clip(np.round(levels / 257.0), 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "LA", "PA"):
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, rgba)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    if image.mode not in ("L", "P", "1"):
+        raise SegtoolError(
+            f"a mask must hold class ids in one 8-bit channel, not {image.mode}",
+            where=path,
+            mend="save it as a palette or greyscale PNG",
+        )
+    return np.array(image, dtype=np.uint8)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images directly in a folder, sorted by name.
+
+    Raises:
+        SegtoolError: no such folder.
+    """
+    if not folder.is_dir():
+        raise SegtoolError("no such folder", where=folder)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def colorize(labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> RGB:
+    """Label map [H,W] to RGB [H,W,3]; ids without a colour (void) are black."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = np.array(colors, np.uint8).reshape(-1, 3)
+    return table[labels]
+
+
+def overlay(image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], opacity: float = 0.55) -> RGB:
+    """The image with its label map laid over it."""
+    mixed = (1 - opacity) * image + opacity * colorize(labels, colors)
+    return np.round(mixed).astype(np.uint8)
+
+
+def save_label_map(path: Path, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> None:
+    """Saves class ids [H,W] as a palette PNG: ids for programs, colours for people."""
+    image = Image.fromarray(labels)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colors)] = np.array(colors, np.uint8).reshape(-1, 3)
+    image.putpalette(palette.tobytes())
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+def save_image(path: Path, image: RGB) -> None:
+    """Saves RGB [H,W,3] in the format that the suffix names."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary)

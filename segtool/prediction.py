@@ -1,0 +1,22 @@
+"""What every backend answers for one image."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Prediction(NamedTuple):
+    """One segmented image.
+
+    Attributes:
+        labels: uint8 [H,W], class ids.
+        confidence: float32 [H,W], probability of the winning class.
+        unary_labels: uint8 [H,W], class ids before the CRF; None for a model without one.
+        probabilities: float32 [C,H,W]; None unless the backend was asked for them.
+    """
+
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.float32]
+    unary_labels: NDArray[np.uint8] | None = None
+    probabilities: NDArray[np.float32] | None = None

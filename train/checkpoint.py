@@ -1,0 +1,91 @@
+"""Checkpoints: network weights in safetensors, everything else in the model card inside."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn, parse_card
+from segtool.errors import SegtoolError
+from segtool.files import atomic_path
+from segtool.train.config import TrainConfig
+from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.models.network import build_network
+
+MODEL_FILE = "model.safetensors"
+_PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
+
+
+def make_card(config: TrainConfig, segmenter: Segmenter, classes: list[ClassInfo], ignore_index: int, trained_on: TrainedOn) -> ModelCard:
+    """The card of a segmenter in training."""
+    return ModelCard(
+        architecture=config.model.architecture,
+        encoder=config.model.encoder,
+        classes=classes,
+        ignore_index=ignore_index,
+        input=InputContract(),
+        crf=segmenter.crf.to_card() if segmenter.crf is not None else None,
+        trained_on=trained_on,
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        packages={name: metadata.version(name) for name in _PACKAGES},
+    )
+
+
+def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
+    """Writes the network's weights with the card inside, atomically."""
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in segmenter.network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: card.to_json()})
+
+
+def checkpoint_path(model: Path) -> Path:
+    """The checkpoint that MODEL names: a run folder's model, or the file itself."""
+    if model.is_dir():
+        path = model / MODEL_FILE
+        if not path.is_file():
+            raise SegtoolError(
+                "the folder holds no finished model", where=path, mend="finish the run with segtool train ... --resume"
+            )
+        return path
+    if not model.exists():
+        raise SegtoolError("no such model", where=model)
+    return model
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a checkpoint file.
+
+    Raises:
+        SegtoolError: not a safetensors file, no card, or a newer schema.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise SegtoolError(f"not a readable checkpoint ({error})", where=path) from error
+    return parse_card(text, path)
+
+
+def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
+    """Rebuilds a segmenter, in eval mode, from a run folder or checkpoint."""
+    path = checkpoint_path(model)
+    card = read_card(path)
+    options = card.config.get("model", {}).get("options", {})
+    network = build_network(card.architecture, card.encoder, len(card.classes), options)
+    load_network(network, path)
+    crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
+    return Segmenter(network, card.input, crf).eval(), card
+
+
+def load_network(network: torch.nn.Module, path: Path) -> None:
+    """Loads a checkpoint's weights into a network of the same architecture."""
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise SegtoolError(f"the weights do not fit the network: {json.dumps(str(error))[:200]}", where=path) from error

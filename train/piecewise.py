@@ -1,0 +1,238 @@
+"""The piecewise trainer: runs the stages one after the other in a run folder that can be resumed.
+
+A run folder holds config.yaml, state.json (what is done, with scores), history.jsonl, and for each stage
+`STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetensors, the best of the last stage.
+"""
+
+import logging
+import shutil
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from pydantic import BaseModel
+from torch.utils.data import DataLoader
+
+from segtool.card import InputContract, ModelCard, ValidationScores
+from segtool.errors import SegtoolError
+from segtool.files import atomic_path, ensure_folder, write_text
+from segtool.train.allocator import keep_freed_memory
+from segtool.train.callbacks import History, KeepBest
+from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
+from segtool.train.config import TrainConfig
+from segtool.train.data import SegmentationDataset, open_dataset
+from segtool.train.data.augment import TrainingCrops, WholeImages
+from segtool.train.evaluate import evaluate_segmenter
+from segtool.train.losses import SegmentationLoss, class_frequency
+from segtool.train.models import DenseCRF, KernelWidths, Segmenter
+from segtool.train.models.network import build_network
+from segtool.train.search import search_crf
+from segtool.train.stage import StageModule, StageName, stage_config
+
+Report = Callable[[str], None]
+
+
+class RunState(BaseModel):
+    """state.json: what a run has done."""
+
+    data: str
+    done: dict[str, ValidationScores] = {}
+    search: list[dict[str, Any]] = []
+    widths: KernelWidths | None = None
+    weights: tuple[float, float] | None = None
+
+
+class PiecewiseTrainer:
+    """Trains `stages` in order into the folder `out`.
+
+    Args:
+        config: the resolved configuration.
+        data: dataset spec, `name` or `name:path`.
+        out: the run folder; must be new unless `resume`.
+        stages: any of unary, crf, joint, control.
+        resume: go on with a run that was interrupted.
+        report: receives one line of progress at a time.
+
+    Raises:
+        SegtoolError: bad data (checked whole before training), a folder that holds another run.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: str,
+        out: Path,
+        stages: list[StageName],
+        *,
+        resume: bool = False,
+        report: Report = print,
+    ) -> None:
+        self.config, self.out, self.stages, self.report = config, out, stages, report
+        self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
+        self.state = _open_run(out, config, data, resume)
+        self.crops = TrainingCrops(self.train_set, config.data)
+        report(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
+        _check_all(self.train_set, self.val_set)
+        frequency = class_frequency(self.train_set)
+        self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
+
+    def run(self) -> ModelCard:
+        """Runs what is not done yet and returns the finished model's card."""
+        keep_freed_memory()
+        for stage in self.stages:
+            if stage in self.state.done:
+                self.report(f"{stage}: done before")
+                continue
+            L.seed_everything(self.config.seed, verbose=False)
+            self._run_stage(stage)
+        last = [s for s in self.stages if s != "control"][-1]
+        with atomic_path(self.out / MODEL_FILE) as temporary:
+            shutil.copyfile(self._best(last), temporary)
+        return read_card(self.out / MODEL_FILE)
+
+    def _run_stage(self, stage: StageName) -> None:
+        segmenter = self._start(stage)
+        if stage_config(self.config, stage).epochs:
+            self._fit(stage, segmenter)
+        else:
+            save_checkpoint(self._best(stage), segmenter, self._card(segmenter))
+        segmenter, card = load_segmenter(self._best(stage))
+        self.report(f"{stage}: scoring all {len(self.val_set)} validation images")
+        scores = evaluate_segmenter(segmenter, self.val_set)
+        save_checkpoint(self._best(stage), segmenter, card.model_copy(update={"validation": scores}))
+        self.state.done[stage] = scores
+        self._save_state()
+
+    def _start(self, stage: StageName) -> Segmenter:
+        """The segmenter that a stage starts from: the best of the stage before it."""
+        if stage == "unary":
+            model = self.config.model
+            classes = len(self.train_set.classes)
+            network = build_network(model.architecture, model.encoder, classes, model.options, model.weights)
+            return Segmenter(network, InputContract())
+        previous: StageName = "crf" if stage == "joint" else "unary"
+        if not self._best(previous).is_file():
+            raise SegtoolError(f"stage {stage} needs stage {previous}", where=self.out, mend=f"--stages {previous},{stage}")
+        segmenter, _ = load_segmenter(self._best(previous))
+        if stage == "crf":
+            segmenter.crf = self._searched_crf(segmenter)
+        return segmenter
+
+    def _searched_crf(self, segmenter: Segmenter) -> DenseCRF:
+        config = self.config.crf
+        if self.state.widths is None or self.state.weights is None:
+            crops = self._stage_crops("crf")
+            count, total = min(config.search_images, len(crops)), len(crops)
+            items = [crops[i * total // count] for i in range(count)]
+            chosen = [(image[None], labels[None]) for image, labels in items]
+            self.report(f"crf: searching kernel widths and weights on {count} training crops")
+            widths, weights, trials = search_crf(segmenter, chosen, config, self.criterion)
+            self.state.widths, self.state.weights, self.state.search = widths, weights, trials
+            self._save_state()
+        self.report(f"crf: {self.state.widths}, weights {self.state.weights}")
+        return DenseCRF(
+            len(self.train_set.classes),
+            self.state.widths,
+            self.state.weights,
+            compatibility=config.compatibility,
+            iterations=config.inference_iterations,
+        )
+
+    def _fit(self, stage: StageName, segmenter: Segmenter) -> None:
+        config, data = stage_config(self.config, stage), self.config.data
+        segmenter.to(memory_format=torch.channels_last)
+        module = StageModule(stage, segmenter, self.config, self.criterion)
+        folder = ensure_folder(self.out / stage)
+        callbacks: list[Callback] = [
+            KeepBest(lambda: save_checkpoint(self._best(stage), segmenter, self._card(segmenter))),
+            History(self.out / "history.jsonl", self.report),
+            ModelCheckpoint(folder, "last", save_top_k=1, every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True),
+        ]
+        trainer = L.Trainer(
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            gradient_clip_val=config.gradient_clip or None,
+            # The last epoch is always validated, whatever the rhythm.
+            check_val_every_n_epoch=_rhythm(config.epochs, config.validate_every),
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            accelerator="auto",
+            devices=1,
+        )
+        crops = self._stage_crops(stage)
+        batch = min(data.batch_size, len(crops))
+        train = DataLoader(crops, batch, shuffle=True, drop_last=True, num_workers=data.workers)
+        val = DataLoader(WholeImages(self.val_set, data.validation_images), 1, num_workers=0)
+        last = folder / "last.ckpt"
+        _fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+        segmenter.cpu()
+
+    def _stage_crops(self, stage: StageName) -> TrainingCrops:
+        if stage != "crf":
+            return self.crops
+        # The CRF learns at the scale at which it will run.
+        return self.crops.variant(crop=self.config.crf.crop, scale=(1.0, 1.0))
+
+    def _card(self, segmenter: Segmenter) -> ModelCard:
+        data = self.train_set
+        return make_card(self.config, segmenter, data.classes, data.ignore_index, data.record())
+
+    def _best(self, stage: StageName) -> Path:
+        return self.out / stage / "best.safetensors"
+
+    def _save_state(self) -> None:
+        write_text(self.out / "state.json", self.state.model_dump_json(indent=2))
+
+
+def _rhythm(epochs: int, every: int) -> int:
+    """The largest interval up to `every` that divides `epochs`, so that the last epoch is validated."""
+    return next(n for n in range(min(every, epochs), 0, -1) if epochs % n == 0)
+
+
+def _open_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunState:
+    path = out / "state.json"
+    if path.is_file():
+        if not resume:
+            raise SegtoolError("the folder already holds a run", where=out, mend="--resume, or another --out")
+        state = RunState.model_validate_json(path.read_text(encoding="utf-8"))
+        saved = TrainConfig.model_validate(yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8")))
+        if saved != config or state.data != data:
+            raise SegtoolError(
+                "the run was started with other settings or data",
+                where=out / "config.yaml",
+                mend="resume with the same --preset, --data and --set",
+            )
+        return state
+    ensure_folder(out)
+    write_text(out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    state = RunState(data=data)
+    write_text(path, state.model_dump_json(indent=2))
+    return state
+
+
+def _check_all(*datasets: SegmentationDataset) -> None:
+    """Reads every image and mask once: a bad one is found now, not in the third epoch."""
+    for dataset in datasets:
+        for index in range(len(dataset)):
+            dataset.load(index)
+
+
+def _fit_interruptible(trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None) -> None:
+    """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # weights_only=False: the file is this run's own training state.
+            trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=False)
+        except SystemExit as error:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from error

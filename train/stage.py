@@ -1,0 +1,89 @@
+"""One stage of piecewise training as a Lightning module.
+
+Stages, after Lin et al., "Efficient Piecewise Training of Deep Structured Models for Semantic
+Segmentation" (CVPR 2016): `unary` trains the network; `crf` the CRF with the network fixed; `joint` all.
+`control` trains the network on as `joint` does but without the CRF, so that a comparison is fair.
+"""
+
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from segtool.card import Scores
+from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
+from segtool.train.losses import SegmentationLoss
+from segtool.train.metrics import Scorer
+from segtool.train.models import Segmenter
+
+StageName = Literal["unary", "crf", "joint", "control"]
+STAGES: tuple[StageName, ...] = ("unary", "crf", "joint")
+
+
+class StageModule(L.LightningModule):
+    """Trains what its stage trains; validates before and after the CRF on whole images."""
+
+    def __init__(self, stage: StageName, segmenter: Segmenter, config: TrainConfig, criterion: SegmentationLoss) -> None:
+        super().__init__()
+        self.stage, self.segmenter, self.criterion = stage, segmenter, criterion
+        self.stage_config: StageConfig = stage_config(config, stage)
+        self.train_iterations = config.crf.iterations
+        self.unary_loss = config.joint.unary_loss
+        self.uses_crf = stage in ("crf", "joint")
+        self.before, self.after = self._new_scorers()
+
+    def _new_scorers(self) -> tuple[Scorer, Scorer]:
+        return Scorer(self.criterion.classes), Scorer(self.criterion.classes)
+
+    def on_train_epoch_start(self) -> None:
+        if self.stage == "crf":
+            self.segmenter.network.eval()  # batch norm keeps its statistics
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        image, labels = batch
+        with torch.set_grad_enabled(self.stage != "crf"):
+            unary = self.segmenter.unary(image)
+        if not self.uses_crf:
+            return self.criterion(unary, labels)
+        assert self.segmenter.crf is not None
+        loss = self.criterion(self.segmenter.crf(unary, image, self.train_iterations), labels)
+        if self.stage == "joint" and self.unary_loss:
+            loss = loss + self.unary_loss * self.criterion(unary, labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.before, self.after = self._new_scorers()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        image, labels = batch
+        unary = self.segmenter.unary(image.float())
+        self.before.update(unary[0].argmax(0).cpu(), labels[0].cpu())
+        if self.uses_crf:
+            assert self.segmenter.crf is not None
+            refined = self.segmenter.crf(unary, image.float())
+            self.after.update(refined[0].argmax(0).cpu(), labels[0].cpu())
+
+    def scores(self) -> tuple[Scores, Scores | None]:
+        """Before and after the CRF (None in stages without one), of the last validation."""
+        return self.before.compute(), self.after.compute() if self.uses_crf else None
+
+    def configure_optimizers(self) -> Any:
+        config = self.stage_config
+        groups: list[dict[str, Any]] = []
+        if self.stage != "crf":
+            groups.append({"params": list(self.segmenter.network.parameters()), "lr": config.learning_rate})
+        if self.uses_crf:
+            assert self.segmenter.crf is not None
+            rate = config.crf_learning_rate if isinstance(config, JointStageConfig) else config.learning_rate
+            groups.append({"params": list(self.segmenter.crf.parameters()), "lr": rate, "weight_decay": 0.0})
+        rates = [group["lr"] for group in groups]
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=config.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def stage_config(config: TrainConfig, stage: StageName) -> StageConfig:
+    """The settings of a stage; `control` has those of `joint`."""
+    return {"unary": config.unary, "crf": config.crf, "joint": config.joint, "control": config.joint}[stage]
