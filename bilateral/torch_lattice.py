@@ -133,9 +133,12 @@ def _filter_pixels(pixels: Tensor, vertex: Tensor, weight: Tensor, neighbor: Ten
     """Splat, blur, slice of pixel-major values [P,C]. The last lattice row is "none" and stays zero."""
     count = neighbor.shape[2]
     none = torch.zeros_like(pixels[:1])
+    vertex, neighbor = vertex.to(torch.int64), neighbor.to(torch.int64)
     lattice = torch.zeros((count + 1, pixels.shape[1]), dtype=pixels.dtype, device=pixels.device)
     for k in range(CORNERS):
-        lattice = lattice.index_add(0, vertex[:, k], pixels * weight[:, k : k + 1])
+        # Exported as ScatterElements. index_add would become ScatterND, whose additions to the same row
+        # ONNX Runtime's CPU provider runs in parallel and loses.
+        lattice = lattice.scatter_add(0, vertex[:, k : k + 1].expand_as(pixels), pixels * weight[:, k : k + 1])
     axes = range(CORNERS - 1, -1, -1) if reverse else range(CORNERS)
     for axis in axes:
         before, after = lattice[neighbor[axis, 0]], lattice[neighbor[axis, 1]]

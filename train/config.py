@@ -66,7 +66,8 @@ class CrfStageConfig(StageConfig):
     compatibility: Literal["full", "per-class", "per-kernel"] = "full"
     iterations: int = Field(default=5, ge=1)  # in training
     inference_iterations: int = Field(default=10, ge=1)
-    crop: tuple[int, int] = (256, 320)
+    crop: tuple[int, int] = (192, 256)
+    batch_size: int = Field(default=4, ge=1)
 
 
 class JointStageConfig(StageConfig):

@@ -7,6 +7,7 @@ A run folder holds config.yaml, state.json (what is done, with scores), history.
 import logging
 import shutil
 import signal
+import typing
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from segtool.train.models import DenseCRF, KernelWidths, Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
+from segtool.train.suggest import unknown
 
 Report = Callable[[str], None]
 
@@ -168,7 +170,7 @@ class PiecewiseTrainer:
             devices=1,
         )
         crops = self._stage_crops(stage)
-        batch = min(data.batch_size, len(crops))
+        batch = min(self.config.crf.batch_size if stage == "crf" else data.batch_size, len(crops))
         train = DataLoader(crops, batch, shuffle=True, drop_last=True, num_workers=data.workers)
         val = DataLoader(WholeImages(self.val_set, data.validation_images), 1, num_workers=0)
         last = folder / "last.ckpt"
@@ -190,6 +192,18 @@ class PiecewiseTrainer:
 
     def _save_state(self) -> None:
         write_text(self.out / "state.json", self.state.model_dump_json(indent=2))
+
+
+def parse_stages(text: str) -> list[StageName]:
+    """Reads `unary,crf,joint` (any of them, and `control`), in the order in which they must run."""
+    known = typing.get_args(StageName)
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise unknown("stage", name, known)
+    if not set(wanted) - {"control"}:
+        raise SegtoolError("--stages needs at least one of unary, crf, joint", where=text)
+    return [name for name in known if name in wanted]
 
 
 def _rhythm(epochs: int, every: int) -> int:

@@ -18,7 +18,6 @@ from segtool.train.metrics import Scorer
 from segtool.train.models import Segmenter
 
 StageName = Literal["unary", "crf", "joint", "control"]
-STAGES: tuple[StageName, ...] = ("unary", "crf", "joint")
 
 
 class StageModule(L.LightningModule):

@@ -1,0 +1,93 @@
+"""From a trained run to one ONNX file."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto, helper
+
+from segtool.card import METADATA_KEY, ModelCard
+from segtool.export.graph import INPUT, DeployedGraph
+from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
+from segtool.export.tidy import tidy
+from segtool.files import atomic_path
+from segtool.train.checkpoint import load_segmenter
+
+
+def export_onnx(
+    run: Path,
+    out: Path,
+    *,
+    iterations: int | None = None,
+    size: tuple[int, int] | None = None,
+    probabilities: bool = False,
+) -> ModelCard:
+    """Writes the model of a run folder or checkpoint as ONNX, checked, with its card inside.
+
+    Args:
+        run: run folder or `.safetensors`.
+        out: the `.onnx` file to write.
+        iterations: mean-field iterations; the card's own when not given.
+        size: fixed (height, width); dynamic when not given.
+        probabilities: also output all class probabilities.
+
+    Returns:
+        The card that the file holds.
+    """
+    segmenter, card = load_segmenter(run)
+    if card.crf is not None and segmenter.crf is not None:
+        segmenter.crf.iterations = iterations or card.crf.iterations
+        card = card.model_copy(update={"crf": segmenter.crf.to_card()})
+    with _quiet():
+        model = _trace(DeployedGraph(segmenter, probabilities), size)
+        if card.crf is not None:
+            model.functions.extend(function_bodies(card.crf))
+            if not any(o.domain == DOMAIN for o in model.opset_import):
+                model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(model)
+    with atomic_path(out) as temporary:
+        onnx.save(model, temporary)
+    return card
+
+
+def _trace(graph: DeployedGraph, size: tuple[int, int] | None) -> ModelProto:
+    # The padding inside makes every size divisible; the network's own check cannot see that in a trace.
+    if hasattr(graph.segmenter.network, "requires_divisible_input_shape"):
+        graph.segmenter.network.requires_divisible_input_shape = False
+    dim = torch.export.Dim
+    dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
+    height, width = size or (96, 64)
+    # Batch 2: a batch of one would be taken for a constant.
+    example = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    program = torch.onnx.export(
+        graph,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=(dims,),
+        input_names=[INPUT],
+        output_names=graph.output_names,
+        opset_version=OPSET,
+        optimize=False,
+        custom_translation_table=translation_table(),
+        verbose=False,
+    )
+    model = tidy(program)
+    model.producer_name = "segtool"
+    return model
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter prints its progress and warns of its own deprecations."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

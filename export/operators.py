@@ -1,0 +1,227 @@
+"""The two operators in ONNX: their schemas, how torch's exporter writes them, and their portable bodies.
+
+Both are nodes in the domain `segtool`. The same file also defines each as a model-local function of
+standard operators, so it runs on any ONNX runtime; where the native library is registered, its kernels
+take the nodes instead.
+"""
+
+from typing import Any
+
+import onnx
+import torch
+from onnx import FunctionProto, defs, helper, parser
+from onnxscript.values import Opset
+from torch import Tensor, nn
+
+from segtool.bilateral import torch_lattice
+from segtool.bilateral.geometry import key_packing
+from segtool.card import CrfCard
+from segtool.errors import SegtoolError
+from segtool.export.tidy import tidy
+
+DOMAIN, VERSION, OPSET = "segtool", 1, 18
+# The largest image side for which a portable body is made, and the least that is worth making one for.
+_LARGEST_SIDE, _SMALLEST_SIDE = 16384, 1024
+_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}  # read by TensorRT's parser
+
+
+def _schema(name: str, inputs: dict[str, str], outputs: dict[str, str], attributes: dict[str, Any]) -> defs.OpSchema:
+    parameter = defs.OpSchema.FormalParameter
+    kinds = defs.OpSchema.AttrType
+    return defs.OpSchema(
+        name,
+        DOMAIN,
+        VERSION,
+        inputs=[parameter(n, f"tensor({t})") for n, t in inputs.items()],
+        outputs=[parameter(n, f"tensor({t})") for n, t in outputs.items()],
+        attributes=[
+            defs.OpSchema.Attribute(n, kinds.FLOAT if t is float else kinds.INT if t is int else kinds.STRING, required=t is not str)
+            for n, t in attributes.items()
+        ],
+    )
+
+
+_PLUGIN_ATTRIBUTES = dict.fromkeys(_PLUGIN, str)
+_LATTICE = {"vertex": "int32", "weight": "float", "neighbor": "int32"}
+_SCHEMAS = (
+    _schema(
+        "BilateralLattice",
+        {"image": "float"},
+        _LATTICE,
+        {"spatial_sigma": float, "color_sigma": float, **_PLUGIN_ATTRIBUTES},
+    ),
+    _schema(
+        "BilateralFilter",
+        {"values": "float", **_LATTICE},
+        {"filtered": "float"},
+        {"reverse": int, **_PLUGIN_ATTRIBUTES},
+    ),
+)
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs for the two torch operators."""
+    for schema in _SCHEMAS:
+        if not defs.has(schema.name, domain=DOMAIN):
+            defs.register_schema(schema)
+    opset = Opset(DOMAIN, VERSION)
+
+    def lattice(image: Any, spatial_sigma: float, color_sigma: float) -> Any:
+        return opset.BilateralLattice(image, spatial_sigma=spatial_sigma, color_sigma=color_sigma, **_PLUGIN)
+
+    def filter_(values: Any, vertex: Any, weight: Any, neighbor: Any, reverse: bool = False) -> Any:
+        return opset.BilateralFilter(values, vertex, weight, neighbor, reverse=int(reverse), **_PLUGIN)
+
+    ops = torch.ops.segtool
+    return {ops.bilateral_lattice.default: lattice, ops.bilateral_filter.default: filter_}
+
+
+def function_bodies(crf: CrfCard) -> list[FunctionProto]:
+    """Portable definitions of the two operators with the CRF's kernel widths baked in.
+
+    Raises:
+        SegtoolError: the widths are so small that no useful image size fits the packed keys.
+    """
+    return [_lattice_body(crf.bilateral_alpha, crf.bilateral_beta), _filter_body()]
+
+
+def portable_side(spatial_sigma: float, color_sigma: float, batch: int = 64) -> int:
+    """The largest height or width (a power of two, up to 16384) for which the lattice body is exact."""
+    side = _LARGEST_SIDE
+    while side >= _SMALLEST_SIDE:
+        if key_packing(spatial_sigma, color_sigma, side).max_batch >= batch:
+            return side
+        side //= 2
+    raise SegtoolError(
+        "the bilateral kernel is too narrow for a portable ONNX definition",
+        where=f"alpha={spatial_sigma}, beta={color_sigma}",
+        mend="train with wider kernels",
+    )
+
+
+class _PortableLattice(nn.Module):
+    def __init__(self, spatial_sigma: float, color_sigma: float) -> None:
+        super().__init__()
+        self.sigmas = (spatial_sigma, color_sigma)
+        self.side = portable_side(*self.sigmas)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return torch_lattice.bilateral_lattice(image, *self.sigmas, side=self.side)
+
+
+def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
+    """The plain torch lattice, exported; the body cannot drift away from the tested code."""
+    dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    program = torch.onnx.export(
+        _PortableLattice(spatial_sigma, color_sigma),
+        (torch.zeros(2, 3, 12, 10),),
+        dynamo=True,
+        dynamic_shapes=(dims,),
+        input_names=["image"],
+        output_names=list(_LATTICE),
+        opset_version=OPSET,
+        optimize=False,
+        verbose=False,
+    )
+    graph = tidy(program).graph
+    constants = [
+        helper.make_node("Constant", [], [tensor.name], value=_unnamed(tensor)) for tensor in graph.initializer
+    ]
+    nodes = [*constants, *graph.node]
+    return helper.make_function(
+        DOMAIN,
+        "BilateralLattice",
+        ["image"],
+        list(_LATTICE),
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+        attributes=["spatial_sigma", "color_sigma", *_PLUGIN],
+    )
+
+
+def _unnamed(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = ""
+    return copy
+
+
+def _filter_body() -> FunctionProto:
+    """Splat (ScatterElements add), six blurs (Gather), slice (Gather), on pixel-major values.
+
+    ScatterND would be the natural splat, but ONNX Runtime's CPU provider runs its additions in parallel
+    and loses some where indices repeat. The body blurs in forward order: an exported model only infers. `reverse` is accepted and must be 0.
+    """
+    text = f"""
+    <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
+    BilateralFilter <reverse, plugin_namespace, plugin_version> (values, vertex, weight, neighbor) => (filtered)
+    {{
+        zero = Constant <value_ints = [0]> ()
+        one = Constant <value_ints = [1]> ()
+        last = Constant <value_ints = [-1]> ()
+        half = Constant <value_float = 0.5> ()
+        pixel_major = Transpose <perm = [0, 2, 3, 1]> (values)
+        pixel_shape = Shape (pixel_major)
+        channels = Shape <start = 1, end = 2> (values)
+        flat = Concat <axis = 0> (last, channels)
+        pixels = Reshape (pixel_major, flat)
+        pixels_shape = Shape (pixels)
+        vertices = Shape <start = 2, end = 3> (neighbor)
+        rows = Add (vertices, one)
+        lattice_shape = Concat <axis = 0> (rows, channels)
+        none_shape = Concat <axis = 0> (one, channels)
+        none = ConstantOfShape <value = float[1] {{0.0}}> (none_shape)
+        empty = ConstantOfShape <value = float[1] {{0.0}}> (lattice_shape)
+        {_splat()}
+        {_blurs()}
+        {_slice()}
+        restored = Reshape (total, pixel_shape)
+        filtered = Transpose <perm = [0, 3, 1, 2]> (restored)
+    }}
+    """
+    return parser.parse_function(text)
+
+
+def _splat() -> str:
+    lines = []
+    source = "empty"
+    for k in range(6):
+        lines.append(f"""
+        corner_{k} = Constant <value_int = {k}> ()
+        vertex_{k} = Gather <axis = 1> (vertex, corner_{k})
+        vertex64_{k} = Cast <to = 7> (vertex_{k})
+        index_{k} = Unsqueeze (vertex64_{k}, one)
+        spread_index_{k} = Expand (index_{k}, pixels_shape)
+        weight1_{k} = Gather <axis = 1> (weight, corner_{k})
+        weight_{k} = Unsqueeze (weight1_{k}, one)
+        spread_{k} = Mul (pixels, weight_{k})
+        splat_{k} = ScatterElements <axis = 0, reduction = "add"> ({source}, spread_index_{k}, spread_{k})""")
+        source = f"splat_{k}"
+    return "\n".join(lines) + f"\n        lattice_0 = Identity ({source})"
+
+
+def _blurs() -> str:
+    lines = []
+    for axis in range(6):
+        lines.append(f"""
+        pair_{axis} = Gather <axis = 0> (neighbor, corner_{axis})
+        before_{axis} = Gather <axis = 0> (pair_{axis}, corner_0)
+        after_{axis} = Gather <axis = 0> (pair_{axis}, corner_1)
+        left_{axis} = Gather <axis = 0> (lattice_{axis}, before_{axis})
+        right_{axis} = Gather <axis = 0> (lattice_{axis}, after_{axis})
+        both_{axis} = Add (left_{axis}, right_{axis})
+        mean_{axis} = Mul (both_{axis}, half)
+        own_{axis} = Slice (lattice_{axis}, zero, vertices, zero)
+        blurred_{axis} = Add (own_{axis}, mean_{axis})
+        lattice_{axis + 1} = Concat <axis = 0> (blurred_{axis}, none)""")
+    return "\n".join(lines)
+
+
+def _slice() -> str:
+    lines = []
+    for k in range(6):
+        lines.append(f"""
+        taken_{k} = Gather <axis = 0> (lattice_6, vertex_{k})
+        part_{k} = Mul (taken_{k}, weight_{k})""")
+    parts = ", ".join(f"part_{k}" for k in range(6))
+    return "\n".join(lines) + f"\n        total = Sum ({parts})"

@@ -1,0 +1,85 @@
+"""The command line. Each command lives in a module of its own and imports its part only when it runs."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from segtool import __version__
+from segtool.errors import SegtoolError
+
+# name -> module below segtool.cli; in the order of the help page.
+_COMMANDS = {
+    "quickstart": "quickstart",
+    "train": "train",
+    "eval": "evaluate",
+    "predict": "predict",
+    "bench": "bench",
+    "export": "export",
+    "verify": "verify",
+    "demo": "demo",
+    "doctor": "doctor",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return import_module(f"segtool.cli.{_COMMANDS[cmd_name]}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from difflib import get_close_matches
+
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _COMMANDS, n=1)
+            ctx.fail(f"no such command: {args[0]}" + (f" (did you mean {near[0]}?)" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="segtool")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Train, evaluate and deploy semantic segmentation with a dense CRF inside the model.
+
+    MODEL is a run folder, a checkpoint (.safetensors) or an .onnx file.
+    """
+
+
+def main() -> None:
+    """Entry point: errors a user can cause are one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    try:
+        cli()
+    except SegtoolError as error:
+        if debug:
+            raise
+        click.echo(f"segtool: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if debug or extra is None:
+            raise
+        click.echo(f"segtool: {error.name} is not installed (pip install 'segtool[{extra}]')", err=True)
+        sys.exit(2)
+
+
+_EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "lightning": "train",
+    "segmentation_models_pytorch": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "matplotlib": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "cpu",
+    "gradio": "demo",
+}

@@ -1,0 +1,41 @@
+"""segtool export"""
+
+from pathlib import Path
+
+import click
+
+from segtool.cli.options import echo
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; RUN/model.onnx when not given.")
+@click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations; the model's own when not given.")
+@click.option("--size", metavar="HxW", help="Fix the image size; any size when not given.")
+@click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
+def command(
+    run: Path, out: Path | None, iterations: int | None, size: str | None, probabilities: bool
+) -> None:
+    """Write RUN (a run folder or checkpoint) as one ONNX file with the CRF inside."""
+    from segtool.errors import SegtoolError
+    from segtool.export.onnx_export import export_onnx
+
+    if out is None:
+        out = run / "model.onnx" if run.is_dir() else run.with_suffix(".onnx")
+    if out.suffix != ".onnx":
+        raise SegtoolError("--out must end in .onnx", where=out)
+    echo("exporting, a minute or so")
+    card = export_onnx(run, out, iterations=iterations, size=_size(size), probabilities=probabilities)
+    crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
+    echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {crf})\nnext:    segtool verify {run} {out}")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    from segtool.errors import SegtoolError
+
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise SegtoolError("--size must be HEIGHTxWIDTH", where=text)
+    return int(height), int(width)

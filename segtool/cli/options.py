@@ -1,0 +1,30 @@
+"""Arguments and small helpers that several commands share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+data_option = click.option(
+    "--data", required=True, metavar="SPEC", help="Dataset as name:path, such as camvid:data/camvid or synthetic."
+)
+
+
+def echo(line: str) -> None:
+    """Prints one line of progress at once, also into a pipe."""
+    click.echo(line)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; yields a function of (done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
