@@ -22,9 +22,7 @@ def feature_scale(spatial_sigma: float, color_sigma: float) -> Scales:
     """
     expand = math.sqrt(2.0 / 3.0) * CORNERS  # standard deviation of the [1 2 1] blur on the lattice
     sigmas = [float(np.float32(s)) for s in (spatial_sigma, spatial_sigma, *[color_sigma] * 3)]
-    x, y, r, g, b = (
-        float(np.float32(expand / math.sqrt((j + 1) * (j + 2)) / sigma)) for j, sigma in enumerate(sigmas)
-    )
+    x, y, r, g, b = (float(np.float32(expand / math.sqrt((j + 1) * (j + 2)) / sigma)) for j, sigma in enumerate(sigmas))
     return x, y, r, g, b
 
 

@@ -57,7 +57,21 @@ def _library() -> ctypes.CDLL:
     lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, ptr]
     lib.segtool_cuda_lattice_workspace.argtypes = [i64, i64, i64, i64]
     lib.segtool_cuda_lattice_workspace.restype = i64
-    lib.segtool_cuda_lattice_build.argtypes = [ptr, i64, i64, i64, f64, f64, i64, ptr, ptr, ptr, ptr, ptr, ptr]
+    lib.segtool_cuda_lattice_build.argtypes = [
+        ptr,
+        i64,
+        i64,
+        i64,
+        f64,
+        f64,
+        i64,
+        ptr,
+        ptr,
+        ptr,
+        ptr,
+        ptr,
+        ptr,
+    ]
     lib.segtool_cuda_filter_workspace.argtypes = [i64, i64]
     lib.segtool_cuda_filter_workspace.restype = i64
     lib.segtool_cuda_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, ptr, ptr, ptr]
@@ -105,7 +119,14 @@ def build_lattice(
     count, lattice = ctypes.c_int64(), ctypes.c_void_p()
     _check(
         lib.segtool_lattice_build(
-            image, *shape, spatial_sigma, color_sigma, vertex, weight, ctypes.byref(count), ctypes.byref(lattice)
+            image,
+            *shape,
+            spatial_sigma,
+            color_sigma,
+            vertex,
+            weight,
+            ctypes.byref(count),
+            ctypes.byref(lattice),
         )
     )
     try:
@@ -151,9 +172,7 @@ def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_si
     return Lattice(vertex, weight, tables[0])
 
 
-def bilateral_filter(
-    values: NDArray[np.float32], lattice: Lattice, reverse: bool = False
-) -> NDArray[np.float32]:
+def bilateral_filter(values: NDArray[np.float32], lattice: Lattice, reverse: bool = False) -> NDArray[np.float32]:
     """Filters values [N,C,H,W]; `reverse` gives the exact adjoint."""
     values = np.ascontiguousarray(values, dtype=np.float32)
     n, channels, height, width = values.shape

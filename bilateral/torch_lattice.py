@@ -49,9 +49,7 @@ def bilateral_lattice(
     return vertex, barycentric * (1.0 / torch.sqrt(degree)), neighbor
 
 
-def bilateral_filter(
-    values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False
-) -> Tensor:
+def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
     """Filters values [N,C,H,W]; `reverse` blurs the axes in the opposite order: the exact adjoint."""
     n, channels, height, width = values.shape
     pixels = values.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -85,8 +83,8 @@ def _enclose(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     origin = torch.round(nearest * sixth).to(torch.int64)
     ranks = []
     for i in range(CORNERS):
-        before = (offset[:, :i] >= offset[:, i : i + 1]).to(torch.int64).sum(1) if i else 0
-        after = (offset[:, i + 1 :] > offset[:, i : i + 1]).to(torch.int64).sum(1) if i < DIMENSIONS else 0
+        before = (offset[:, :i] >= offset[:, i : i + 1]).to(torch.int64).sum(1)
+        after = (offset[:, i + 1 :] > offset[:, i : i + 1]).to(torch.int64).sum(1)
         ranks.append(before + after)
     rank = torch.stack(ranks, dim=1) + origin.sum(1, keepdim=True)
     shift = (rank < 0).to(torch.int64) - (rank >= CORNERS).to(torch.int64)

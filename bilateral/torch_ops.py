@@ -12,9 +12,7 @@ from segtool.bilateral.geometry import CORNERS
 
 
 @torch.library.custom_op("segtool::bilateral_lattice", mutates_args=(), device_types="cpu")
-def bilateral_lattice(
-    image: Tensor, spatial_sigma: float, color_sigma: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def bilateral_lattice(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Builds the lattice of images [N,3,H,W], float32, levels 0..255.
 
     Returns:
@@ -91,9 +89,7 @@ def _(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, 
 
 
 @torch.library.custom_op("segtool::bilateral_filter", mutates_args=(), device_types="cpu")
-def bilateral_filter(
-    values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False
-) -> Tensor:
+def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
     """Filters values [N,C,H,W] (float32) on a lattice; `reverse` gives the exact adjoint."""
     values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
     n, channels, height, width = values.shape
@@ -109,9 +105,7 @@ def bilateral_filter(
 
 
 @bilateral_filter.register_kernel("cuda")
-def _filter_cuda(
-    values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False
-) -> Tensor:
+def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
     values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
     n, channels, height, width = values.shape
     capacity = neighbor.shape[2]

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -57,8 +58,8 @@ def export_onnx(
 
 def _trace(graph: DeployedGraph, size: tuple[int, int] | None) -> ModelProto:
     # The padding inside makes every size divisible; the network's own check cannot see that in a trace.
-    if hasattr(graph.segmenter.network, "requires_divisible_input_shape"):
-        graph.segmenter.network.requires_divisible_input_shape = False
+    network: Any = graph.segmenter.network
+    network.requires_divisible_input_shape = False
     dim = torch.export.Dim
     dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
     height, width = size or (96, 64)

@@ -35,7 +35,11 @@ def _schema(name: str, inputs: dict[str, str], outputs: dict[str, str], attribut
         inputs=[parameter(n, f"tensor({t})") for n, t in inputs.items()],
         outputs=[parameter(n, f"tensor({t})") for n, t in outputs.items()],
         attributes=[
-            defs.OpSchema.Attribute(n, kinds.FLOAT if t is float else kinds.INT if t is int else kinds.STRING, required=t is not str)
+            defs.OpSchema.Attribute(
+                n,
+                kinds.FLOAT if t is float else kinds.INT if t is int else kinds.STRING,
+                required=t is not str,
+            )
             for n, t in attributes.items()
         ],
     )
@@ -150,7 +154,8 @@ def _filter_body() -> FunctionProto:
     """Splat (ScatterElements add), six blurs (Gather), slice (Gather), on pixel-major values.
 
     ScatterND would be the natural splat, but ONNX Runtime's CPU provider runs its additions in parallel
-    and loses some where indices repeat. The body blurs in forward order: an exported model only infers. `reverse` is accepted and must be 0.
+    and loses some where indices repeat. An exported model only infers, so the body blurs forward;
+    `reverse` is accepted and must be 0.
     """
     text = f"""
     <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>

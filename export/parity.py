@@ -46,7 +46,10 @@ def verify(
     if bodies.card.classes != card.classes or (bodies.card.crf is None) != (card.crf is None):
         raise SegtoolError("the file was exported from another model", where=model)
     reference = TorchPredictor(segmenter, bodies.card.crf.iterations if bodies.card.crf else None)
-    differences = {"ONNX Runtime, function bodies": _Difference(), "ONNX Runtime, native library": _Difference()}
+    differences = {
+        "ONNX Runtime, function bodies": _Difference(),
+        "ONNX Runtime, native library": _Difference(),
+    }
     for image in images:
         expected = reference(image)
         for difference, deployed in zip(differences.values(), (bodies, native), strict=True):

@@ -49,13 +49,13 @@ class OnnxModel:
         for have, want, side in zip(image.shape[:2], self._size, ("height", "width"), strict=True):
             if want is not None and have != want:
                 raise SegtoolError(
-                    f"the model was exported for {side} {want}", where=f"image of {have}", mend="resize the image"
+                    f"the model was exported for {side} {want}",
+                    where=f"image of {have}",
+                    mend="resize the image",
                 )
         outputs = self.session.run(self._outputs, {"image": image[None]})
         named = {name: value[0] for name, value in zip(self._outputs, outputs, strict=True)}
-        return Prediction(
-            named["labels"], named["confidence"], named.get("unary_labels"), named.get("probabilities")
-        )
+        return Prediction(named["labels"], named["confidence"], named.get("unary_labels"), named.get("probabilities"))
 
 
 def _first_line(error: Exception) -> str:

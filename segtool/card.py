@@ -123,7 +123,9 @@ def parse_card(text: str | None, where: object) -> ModelCard:
     """
     if not text:
         raise SegtoolError(
-            "no segtool model card in the file", where=where, mend="use a file that segtool train or export wrote"
+            "no segtool model card in the file",
+            where=where,
+            mend="use a file that segtool train or export wrote",
         )
     try:
         return ModelCard.model_validate_json(text)

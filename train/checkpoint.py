@@ -19,7 +19,13 @@ MODEL_FILE = "model.safetensors"
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
 
 
-def make_card(config: TrainConfig, segmenter: Segmenter, classes: list[ClassInfo], ignore_index: int, trained_on: TrainedOn) -> ModelCard:
+def make_card(
+    config: TrainConfig,
+    segmenter: Segmenter,
+    classes: list[ClassInfo],
+    ignore_index: int,
+    trained_on: TrainedOn,
+) -> ModelCard:
     """The card of a segmenter in training."""
     return ModelCard(
         architecture=config.model.architecture,
@@ -48,7 +54,9 @@ def checkpoint_path(model: Path) -> Path:
         path = model / MODEL_FILE
         if not path.is_file():
             raise SegtoolError(
-                "the folder holds no finished model", where=path, mend="finish the run with segtool train ... --resume"
+                "the folder holds no finished model",
+                where=path,
+                mend="finish the run with segtool train ... --resume",
             )
         return path
     if not model.exists():

@@ -120,7 +120,9 @@ class PiecewiseTrainer:
             return Segmenter(network, InputContract())
         previous: StageName = "crf" if stage == "joint" else "unary"
         if not self._best(previous).is_file():
-            raise SegtoolError(f"stage {stage} needs stage {previous}", where=self.out, mend=f"--stages {previous},{stage}")
+            raise SegtoolError(
+                f"stage {stage} needs stage {previous}", where=self.out, mend=f"--stages {previous},{stage}"
+            )
         segmenter, _ = load_segmenter(self._best(previous))
         if stage == "crf":
             segmenter.crf = self._searched_crf(segmenter)
@@ -154,7 +156,14 @@ class PiecewiseTrainer:
         callbacks: list[Callback] = [
             KeepBest(lambda: save_checkpoint(self._best(stage), segmenter, self._card(segmenter))),
             History(self.out / "history.jsonl", self.report),
-            ModelCheckpoint(folder, "last", save_top_k=1, every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True),
+            ModelCheckpoint(
+                folder,
+                "last",
+                save_top_k=1,
+                every_n_epochs=1,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            ),
         ]
         trainer = L.Trainer(
             max_epochs=config.epochs,
@@ -239,7 +248,9 @@ def _check_all(*datasets: SegmentationDataset) -> None:
             dataset.load(index)
 
 
-def _fit_interruptible(trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None) -> None:
+def _fit_interruptible(
+    trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None
+) -> None:
     """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -29,9 +29,7 @@ def search_crf(
     """
     segmenter.eval()
     logits = [segmenter.unary(image) for image, _ in crops]
-    grid = list(
-        itertools.product(config.spatial_gamma, config.bilateral_alpha, config.bilateral_beta, config.weight)
-    )
+    grid = list(itertools.product(config.spatial_gamma, config.bilateral_alpha, config.bilateral_beta, config.weight))
     trials: list[dict[str, Any]] = []
     for done, (gamma, alpha, beta, weight) in enumerate(grid):
         widths = KernelWidths(gamma, alpha, beta)

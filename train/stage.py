@@ -23,7 +23,9 @@ StageName = Literal["unary", "crf", "joint", "control"]
 class StageModule(L.LightningModule):
     """Trains what its stage trains; validates before and after the CRF on whole images."""
 
-    def __init__(self, stage: StageName, segmenter: Segmenter, config: TrainConfig, criterion: SegmentationLoss) -> None:
+    def __init__(
+        self, stage: StageName, segmenter: Segmenter, config: TrainConfig, criterion: SegmentationLoss
+    ) -> None:
         super().__init__()
         self.stage, self.segmenter, self.criterion = stage, segmenter, criterion
         self.stage_config: StageConfig = stage_config(config, stage)

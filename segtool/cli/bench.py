@@ -15,9 +15,7 @@ from segtool.cli.options import model_argument
 @click.option("--size", default="480x360", show_default=True, metavar="WxH")
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--threads", type=click.IntRange(1), help="All cores when not given.")
-def command(
-    model: Path, against: Path | None, image: Path | None, size: str, runs: int, threads: int | None
-) -> None:
+def command(model: Path, against: Path | None, image: Path | None, size: str, runs: int, threads: int | None) -> None:
     """Time MODEL on one image, end to end: from RGB bytes to labels."""
     from rich.table import Table
 

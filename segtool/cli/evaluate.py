@@ -24,9 +24,7 @@ def command(model: Path, data: str, split: str, out: Path | None) -> None:
     dataset = open_dataset(data, split)
     predictor, card = open_model(model)
     if len(card.classes) != len(dataset.classes):
-        raise SegtoolError(
-            f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data
-        )
+        raise SegtoolError(f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data)
     with progress_bar("evaluating") as progress:
         before, after = evaluate(predictor, dataset, progress)
     scorers = [s for s in (before, after) if s is not None]

@@ -13,9 +13,7 @@ from segtool.cli.options import echo
 @click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations; the model's own when not given.")
 @click.option("--size", metavar="HxW", help="Fix the image size; any size when not given.")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
-def command(
-    run: Path, out: Path | None, iterations: int | None, size: str | None, probabilities: bool
-) -> None:
+def command(run: Path, out: Path | None, iterations: int | None, size: str | None, probabilities: bool) -> None:
     """Write RUN (a run folder or checkpoint) as one ONNX file with the CRF inside."""
     from segtool.errors import SegtoolError
     from segtool.export.onnx_export import export_onnx

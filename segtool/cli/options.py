@@ -8,7 +8,10 @@ import click
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 data_option = click.option(
-    "--data", required=True, metavar="SPEC", help="Dataset as name:path, such as camvid:data/camvid or synthetic."
+    "--data",
+    required=True,
+    metavar="SPEC",
+    help="Dataset as name:path, such as camvid:data/camvid or synthetic.",
 )
 
 

@@ -39,8 +39,8 @@ def command(model: Path, images: tuple[Path, ...], out: Path) -> None:
             progress(done, len(paths))
     echo(f"{len(paths) - len(failed)} of {len(paths)} images written to {out}")
     if failed:
-        for error in failed[1:]:
-            click.echo(f"segtool: {error}", err=True)
+        for other in failed[1:]:
+            click.echo(f"segtool: {other}", err=True)
         raise failed[0]
 
 
@@ -55,7 +55,9 @@ def _expand(images: tuple[Path, ...]) -> list[Path]:
     for path in paths:
         if path.stem in stems:
             raise SegtoolError(
-                "two images would write the same result", where=f"{stems[path.stem]} and {path}", mend="predict them apart"
+                "two images would write the same result",
+                where=f"{stems[path.stem]} and {path}",
+                mend="predict them apart",
             )
         stems[path.stem] = path
     return paths

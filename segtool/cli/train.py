@@ -14,10 +14,10 @@ from segtool.cli.options import data_option, echo
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--stages", default="unary,crf,joint", show_default=True, help="Any of unary,crf,joint,control.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. unary.epochs=50.")
-def command(
-    preset: str, data: str, out: Path, stages: str, resume: bool, overrides: tuple[str, ...]
-) -> None:
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. unary.epochs=50."
+)
+def command(preset: str, data: str, out: Path, stages: str, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train a network and its CRF in three piecewise stages.
 
     \b

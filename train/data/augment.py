@@ -40,7 +40,12 @@ class RandomScaledCrop(v2.Transform):
     def transform(self, inpt: Tensor, params: dict[str, int]) -> Tensor:
         p = params
         if p["missing_h"] or p["missing_w"]:
-            sides = [p["pad_left"], p["pad_top"], p["missing_w"] - p["pad_left"], p["missing_h"] - p["pad_top"]]
+            sides = [
+                p["pad_left"],
+                p["pad_top"],
+                p["missing_w"] - p["pad_left"],
+                p["missing_h"] - p["pad_top"],
+            ]
             inpt = F.pad(inpt, sides, fill=self.fill[type(inpt)])  # type: ignore[arg-type]
         return F.resized_crop(inpt, p["top"], p["left"], p["height"], p["width"], list(self.size), antialias=True)
 

@@ -70,7 +70,9 @@ def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
         try:
             classes.append(ClassInfo(**{"id": index, "color": voc_color(index), **fields}))
         except (ValidationError, TypeError) as error:
-            raise SegtoolError(f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE) from error
+            raise SegtoolError(
+                f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE
+            ) from error
     return classes, int(data.get("ignore_index", 255))
 
 

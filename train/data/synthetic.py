@@ -61,18 +61,21 @@ def _draw_shapes(random: np.random.Generator, side: int) -> tuple[NDArray[np.uin
         else:
             lean, length, thickness = random.normal(0, 0.15), 0.5 * side, random.uniform(0.012, 0.025) * side
             top = (x + lean * length, y - length)
-            outline = [(x - thickness, y), (x + thickness, y), (top[0] + thickness, top[1]), (top[0] - thickness, top[1])]
+            outline = [
+                (x - thickness, y),
+                (x + thickness, y),
+                (top[0] + thickness, top[1]),
+                (top[0] - thickness, top[1]),
+            ]
         ImageDraw.Draw(labels).polygon(outline, fill=int(kind))
         ImageDraw.Draw(instances).polygon(outline, fill=number)
     return np.array(labels, np.uint8), np.array(instances, np.int32)
 
 
-def _paint(
-    random: np.random.Generator, labels: NDArray[np.uint8], instances: NDArray[np.int32]
-) -> NDArray[np.uint8]:
+def _paint(random: np.random.Generator, labels: NDArray[np.uint8], instances: NDArray[np.int32]) -> NDArray[np.uint8]:
     side = labels.shape[0]
     y, x = np.mgrid[:side, :side]
-    shift = random.normal(0, 14, (instances.max() + 1, 3))
+    shift = random.normal(0, 30, (instances.max() + 1, 3))
     image = _COLORS[labels] + shift[instances]
     # Texture: stripes on disks, a checkerboard on blocks; the other classes are smooth.
     stripes = 14 * np.sign(np.sin((x + y) * 0.9))
@@ -80,5 +83,5 @@ def _paint(
     image += ((labels == 1) * stripes + (labels == 2) * checks)[..., None]
     direction = random.uniform(0, 2 * np.pi)
     image += (35 * ((x * np.cos(direction) + y * np.sin(direction)) / side))[..., None]
-    image += random.normal(0, 12, image.shape)
+    image += random.normal(0, 16, image.shape)
     return np.clip(np.round(image), 0, 255).astype(np.uint8)

@@ -35,7 +35,9 @@ def build_network(
         if weights is None:
             raise SegtoolError(f"{architecture} with {encoder} cannot be built: {error}") from error
         raise SegtoolError(
-            "pretrained weights could not be downloaded", where=encoder, mend="train from scratch: --set model.weights=null"
+            "pretrained weights could not be downloaded",
+            where=encoder,
+            mend="train from scratch: --set model.weights=null",
         ) from error
     except (TypeError, ValueError, KeyError) as error:
         raise SegtoolError(f"{architecture} with {encoder} cannot be built: {error}", where="model.options") from error

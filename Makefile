@@ -1,0 +1,43 @@
+# Every target sets itself up: a fresh clone needs Python 3.11+ and a C++ compiler, nothing else.
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/dev/null 2>&1 && echo python3.12 || echo python3)
+BIN := .venv/bin
+READY := .venv/.ready
+NATIVE := $(wildcard bilateral/native/*)
+
+.PHONY: quickstart test test-slow lint types imports format clean
+
+quickstart: $(READY)
+	$(BIN)/segtool quickstart --out runs/quickstart
+
+test: lint types imports
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot see an editable install, so it is given the sources laid out as they are installed.
+types: $(READY)
+	$(BIN)/python tests/lay_out.py build/typed
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p segtool
+
+imports: $(READY)
+	$(BIN)/python tests/lay_out.py build/typed
+	cd build/typed && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml CMakeLists.txt $(NATIVE)
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "segtool needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf .venv build

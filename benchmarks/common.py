@@ -1,0 +1,68 @@
+"""What the benchmark scripts share: a test picture, fair timing, the record of the machine."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def picture(width: int, height: int) -> Tensor:
+    """A picture as smooth as a photo, float32 [1,3,H,W], levels 0..255: blurred noise with some grain."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, height // 32 + 2, width // 32 + 2, generator=generator) * 255
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    return (smooth + 4 * torch.randn(1, 3, height, width, generator=generator)).clamp(0, 255).round()
+
+
+def medians(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """Median milliseconds of each call; the calls take turns, so that the machine's drift hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - start))
+    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def write_results(name: str, rows: list[dict[str, Any]], folder: Path, **more: Any) -> Path:
+    """Writes NAME.json with rows, machine, versions and date."""
+    packages = ("segtool", "torch", "numpy")
+    record = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads(), "platform": platform.platform()},
+        "versions": {p: metadata.version(p) for p in packages},
+        **more,
+        "rows": rows,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Rows as a Markdown table."""
+    names = list(rows[0])
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+    for row in rows:
+        print("| " + " | ".join(str(row[n]) for n in names) + " |")

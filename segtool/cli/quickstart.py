@@ -1,0 +1,93 @@
+"""segtool quickstart"""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from segtool.cli.options import echo
+
+_NATIVE, _BODIES, _TORCH = "ONNX Runtime, native library", "ONNX Runtime, function bodies", "PyTorch"
+
+
+@click.command("quickstart")
+@click.option("--out", default="runs/quickstart", show_default=True, type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted quickstart.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for segtool train.")
+def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> None:
+    """Train, export, verify and draw a CNN + CRF on built-in data, in minutes on a CPU."""
+    from segtool.cli.tables import print_parity, print_stages
+    from segtool.export.onnx_export import export_onnx
+    from segtool.export.parity import verify
+    from segtool.files import write_json
+    from segtool.train.config import load_config
+    from segtool.train.piecewise import PiecewiseTrainer
+
+    start = time.perf_counter()
+    config = load_config("quickstart", [f"seed={seed}", *overrides])
+    trainer = PiecewiseTrainer(config, "synthetic", out, ["unary", "crf", "joint"], resume=resume, report=echo)
+    try:
+        card = trainer.run()
+    except KeyboardInterrupt:
+        echo("segtool: interrupted; the same command with --resume goes on where it stopped")
+        sys.exit(130)
+    model = out / "model.onnx"
+    echo("exporting to one ONNX file")
+    export_onnx(out, model)
+    echo("verifying it against PyTorch")
+    samples = [trainer.val_set.load(i) for i in range(20)]
+    records = verify(out, model, (sample.image for sample in samples))
+    write_json(out / "model.parity.json", [record.model_dump() for record in records])
+    timings, pictures = _run_models(out, model, [s.image for s in samples])
+    names = [trainer.val_set.identifier(i) for i in range(len(samples))]
+    _draw(out, card, trainer, records, timings, list(zip(names, samples, pictures, strict=False)))
+    print_stages(trainer.state.done)
+    print_parity(records)
+    echo("milliseconds an image: " + ", ".join(f"{name} {ms:.1f}" for name, ms in timings.items()))
+    echo(f"done in {time.perf_counter() - start:.0f} s; report: {out / 'report.html'}")
+    echo(
+        f"""next:
+  segtool demo {out}                             try it in a browser
+  segtool predict {model} IMAGES --out masks     segment your own images
+  segtool train --preset quickstart --data folder:PATH --out runs/mine     train on your own data"""
+    )
+    if not all(record.passed for record in records):
+        echo("segtool: the exported model differs from PyTorch")
+        sys.exit(1)
+
+
+def _run_models(run: Path, model: Path, images: list):  # type: ignore[no-untyped-def]
+    """Median milliseconds by backend, and the native predictions of the first images."""
+    from statistics import median
+
+    from segtool.cli.bench import interleaved_times
+    from segtool.cli.models import open_model
+
+    native, bodies, torch = open_model(model)[0], open_model(model, native=False)[0], open_model(run)[0]
+    backends = {_TORCH: torch, _NATIVE: native, _BODIES: bodies}
+    times = interleaved_times([lambda p=p: p(images[0]) for p in backends.values()], runs=5)
+    timings = {name: 1000 * median(values) for name, values in zip(backends, times, strict=True)}
+    return timings, [native(image) for image in images[:6]]
+
+
+def _draw(out: Path, card, trainer, records, timings, pictures) -> None:  # type: ignore[no-untyped-def]
+    """The report, and the pictures as files."""
+    from segtool.images import overlay, save_image
+    from segtool.train.report import write_report
+
+    write_report(
+        out / "report.html",
+        title="segtool quickstart",
+        card=card,
+        stages=trainer.state.done,
+        parity=records,
+        timings=timings,
+        pictures=pictures,
+        history=out / "history.jsonl",
+    )
+    for name, sample, prediction in pictures:
+        save_image(out / "pictures" / f"{name}.png", sample.image)
+        for kind, labels in (("before_crf", prediction.unary_labels), ("after_crf", prediction.labels)):
+            save_image(out / "pictures" / kind / f"{name}.png", overlay(sample.image, labels, card.colors, 0.75))

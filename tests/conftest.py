@@ -1,0 +1,63 @@
+"""Fixtures that several parts' tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with CamVid and the exact CRF references, which only developers and CI have."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared/data (CamVid and CRF references), which is not distributed")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A picture like a photo, uint8 [97,131,3]: smooth shading, edges and noise."""
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[:97, :131]
+    image = np.stack([x * 1.5, y * 2.0, 255 - x], axis=-1) + random.normal(0, 6, (97, 131, 3))
+    image[30:60, 40:90] = (200, 40, 60)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+TINY = [
+    "model.encoder=tu-mobilenetv3_small_050",
+    "data.crop=[64, 64]",
+    "data.validation_images=4",
+    "unary.epochs=2",
+    "unary.validate_every=1",
+    "crf.epochs=1",
+    "crf.crop=[64, 64]",
+    "crf.bilateral_alpha=[15.0]",
+    "crf.bilateral_beta=[13.0]",
+    "crf.search_images=2",
+    "joint.epochs=1",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all three stages on small synthetic images."""
+    from segtool.train.config import load_config
+    from segtool.train.piecewise import PiecewiseTrainer
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    config = load_config("quickstart", TINY)
+    PiecewiseTrainer(config, "synthetic:64", out, ["unary", "crf", "joint"], report=lambda line: None).run()
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_run: Path) -> Path:
+    """The tiny run, exported with probabilities."""
+    from segtool.export.onnx_export import export_onnx
+
+    out = tiny_run / "model.onnx"
+    export_onnx(tiny_run, out, probabilities=True)
+    return out

@@ -1,0 +1,116 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from segtool.cli import cli
+
+
+def _segtool(*arguments, cwd, **options):
+    command = [sys.executable, "-m", "segtool", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_help_is_instant_and_imports_nothing_heavy(tmp_path):
+    probe = (
+        "import sys, segtool.cli\n"
+        "try: segtool.cli.cli(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', sorted({m.partition('.')[0] for m in sys.modules} & "
+        "{'torch', 'numpy', 'onnx', 'onnxruntime', 'gradio', 'pydantic', 'lightning', 'matplotlib'}))"
+    )
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    assert "HEAVY []" in result.stdout
+    assert best < 0.3  # the promise; the best of five, so that a busy machine does not matter
+
+
+@pytest.mark.parametrize("name", list(cli.list_commands(None)))
+def test_every_command_has_help(name):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_unknown_command_suggests_the_near_one():
+    result = CliRunner().invoke(cli, ["trian"])
+    assert result.exit_code == 2
+    assert "did you mean train" in result.output
+
+
+def test_user_errors_are_one_line_and_exit_code_2(tmp_path):
+    result = _segtool("train", "--preset", "quikstart", "--data", "synthetic", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip() == "segtool: unknown preset: quikstart (did you mean quickstart?)"
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = _segtool("--debug", "predict", "none.safetensors", "x.png", "--out", "out", cwd=tmp_path)
+    assert "Traceback" in result.stderr
+
+
+def test_missing_model(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"")
+    for model in ("none.onnx", "none.safetensors", "none"):
+        result = _segtool("predict", model, "x.png", "--out", "out", cwd=tmp_path)
+        assert result.returncode == 2
+        assert "no such model" in result.stderr
+
+
+def test_doctor_reports(tmp_path):
+    result = _segtool("doctor", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "native library" in result.stdout
+    assert "CUDA kernels" in result.stdout
+
+
+def test_predict_writes_masks_and_goes_on_past_a_bad_image(tiny_onnx, tmp_path, photo):
+    import numpy as np
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo).save(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.jpg").write_text("not an image")
+    result = _segtool("predict", tiny_onnx, "in", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "bad.jpg" in result.stderr
+    assert "1 of 2 images" in result.stdout
+    mask = Image.open(tmp_path / "out" / "good.png")
+    assert mask.mode == "P"
+    assert np.array(mask).shape == photo.shape[:2]
+    assert Image.open(tmp_path / "out" / "good_overlay.png").size == mask.size
+
+
+def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx, tmp_path):
+    import json
+
+    rows = []
+    for model in (tiny_run, tiny_onnx):
+        out = tmp_path / "scores.json"
+        result = _segtool("eval", model, "--data", "synthetic:64", "--out", out, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "boundary F" in result.stdout
+        rows.append(json.loads(out.read_text()))
+    for stage in ("before_crf", "after_crf"):
+        assert rows[0][stage]["miou"] == pytest.approx(rows[1][stage]["miou"], abs=1e-4)
+
+
+def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
+    result = _segtool("eval", tiny_run, "--data", f"camvid:{shared / 'camvid'}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "the model has 5 classes, the data 11" in result.stderr
+
+
+def test_bench_prints_a_table(tiny_run, tiny_onnx, tmp_path):
+    result = _segtool("bench", tiny_run, "--against", tiny_onnx, "--size", "64x48", "--runs", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "median" in result.stdout
+    assert _segtool("bench", tiny_run, "--size", "64", cwd=tmp_path).returncode == 2

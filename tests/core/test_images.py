@@ -1,0 +1,73 @@
+"""Pictures of every kind become upright RGB bytes, as Pillow's own conversions say."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segtool.errors import SegtoolError
+from segtool.images import overlay, read_image, save_label_map
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+
+
+def test_greyscale_is_repeated(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), pixels[..., :1].repeat(3, 2))
+
+
+def test_transparency_lies_on_black(tmp_path, pixels):
+    alpha = np.full((6, 9, 1), 255, np.uint8)
+    alpha[0] = 0
+    Image.fromarray(np.concatenate([pixels, alpha], 2)).save(tmp_path / "x.png")
+    image = read_image(tmp_path / "x.png")
+    assert not image[0].any()
+    np.testing.assert_array_equal(image[1:], pixels[1:])
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    levels = np.array([[0, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_exif_rotation_is_applied(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), np.rot90(pixels, -1))
+
+
+def test_palette_image(tmp_path, pixels):
+    save_label_map(tmp_path / "x.png", np.array([[0, 1]], np.uint8), [(1, 2, 3), (4, 5, 6)])
+    assert read_image(tmp_path / "x.png").tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    assert np.array(Image.open(tmp_path / "x.png")).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"hello", "not an image"), (b"", "not an image")])
+def test_not_an_image(tmp_path, content, message):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(SegtoolError, match=message):
+        read_image(tmp_path / "x.png")
+
+
+def test_truncated(tmp_path, pixels):
+    big = pixels.repeat(20, 0).repeat(20, 1)
+    Image.fromarray(big).save(tmp_path / "x.jpg")
+    data = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SegtoolError, match="unreadable image"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_missing(tmp_path):
+    with pytest.raises(SegtoolError, match="no such file"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_overlay_leaves_the_image_at_zero_and_shows_colours_at_one(pixels):
+    labels = np.zeros((6, 9), np.uint8)
+    np.testing.assert_array_equal(overlay(pixels, labels, [(9, 8, 7)], 0.0), pixels)
+    assert (overlay(pixels, labels, [(9, 8, 7)], 1.0) == (9, 8, 7)).all()

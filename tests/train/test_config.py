@@ -1,0 +1,54 @@
+"""Presets, overrides, and what is said of unknown names."""
+
+import pytest
+
+from segtool.errors import SegtoolError
+from segtool.train.config import load_config, preset_names
+from segtool.train.piecewise import parse_stages
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid(name):
+    assert load_config(name, []).unary.epochs > 0
+
+
+def test_override():
+    config = load_config("quickstart", ["unary.epochs=3", "model.options={}", "crf.spatial_gamma=[1, 2]"])
+    assert config.unary.epochs == 3
+    assert config.model.options == {}
+    assert config.crf.spatial_gamma == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["unary.epoch=3"], "did you mean unary.epochs"),
+        (["unari.epochs=3"], "did you mean unary.epochs"),
+        (["seed"], "key=value"),
+        (["unary.epochs=many"], "unary.epochs"),
+        (["data.batch_size=0"], "batch_size"),
+    ],
+)
+def test_bad_override(overrides, message):
+    with pytest.raises(SegtoolError, match=message):
+        load_config("quickstart", overrides)
+
+
+def test_unknown_preset_suggests_the_near_one():
+    with pytest.raises(SegtoolError, match="did you mean quickstart"):
+        load_config("quickstar", [])
+
+
+def test_preset_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("unary: {epochs: 1, learning_rate: 0.1}\ncrf: {epochs: 1, learning_rate: 0.1}\n")
+    with pytest.raises(SegtoolError, match="joint"):
+        load_config(str(path), [])
+    with pytest.raises(SegtoolError, match="cannot read the preset"):
+        load_config(str(tmp_path / "none.yaml"), [])
+
+
+def test_stages():
+    assert parse_stages("crf,unary") == ["unary", "crf"]
+    with pytest.raises(SegtoolError, match="did you mean joint"):
+        parse_stages("unary,joins")

@@ -1,0 +1,122 @@
+"""The CRF layer against the exact reference and against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+
+from segtool.bilateral import torch_lattice
+from segtool.bilateral.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.train.models import DenseCRF, KernelWidths
+from segtool.train.models.crf import gaussian_blur, gaussian_taps
+
+WIDTHS = KernelWidths(1.5, 10.0, 40.0)
+
+
+@pytest.fixture
+def image(photo):
+    return torch.from_numpy(photo[20:44, 30:60].copy()).permute(2, 0, 1)[None].float()
+
+
+def _random_crf(classes, compatibility="full"):
+    crf = DenseCRF(classes, WIDTHS, (0.5, 1.0), compatibility=compatibility, iterations=4)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return crf
+
+
+@pytest.mark.parametrize("compatibility", ["full", "per-class", "per-kernel"])
+def test_mean_field_is_the_exact_one_up_to_the_lattice(image, compatibility):
+    crf = _random_crf(5, compatibility)
+    logits = 2 * torch.randn(1, 5, 24, 30, generator=torch.Generator().manual_seed(1))
+    got = crf(logits, image).softmax(1)[0]
+    kernels = [
+        gaussian_kernel(pixel_features(image[0], 1.5)),
+        gaussian_kernel(pixel_features(image[0], 10.0, 40.0)),
+    ]
+    tables = [crf.matrix(crf.spatial_weight), crf.matrix(crf.bilateral_weight)]
+    unary = (logits[0] * crf.unary_scale[:, None, None]).flatten(1).T
+    exact = mean_field(unary, kernels, tables, 4).T.reshape(5, 24, 30)
+    assert (got.argmax(0) == exact.argmax(0)).float().mean() > 0.98
+    assert (got - exact).abs().mean() < 0.01
+
+
+def test_spatial_convolution_is_the_gaussian_kernel_matrix(image):
+    values = torch.rand(1, 3, 24, 30)
+    taps = gaussian_taps(1.5).float()
+    scale = gaussian_blur(torch.ones(1, 1, 24, 30), taps).rsqrt()
+    blurred = scale * gaussian_blur(scale * values, taps)
+    exact = gaussian_kernel(pixel_features(image[0], 1.5)) @ values[0].flatten(1).T
+    torch.testing.assert_close(blurred[0].flatten(1).T, exact, atol=2e-6, rtol=1e-5)
+
+
+def test_gradients_against_finite_differences_in_float64(image):
+    """The layer computes in float32, so its gradients are compared with those of the same mean field in
+    float64 on the plain torch lattice, which are themselves checked by finite differences."""
+    image = image[:, :, :6, :7].contiguous()
+    crf = _random_crf(3)
+    lattice = [t.double() if t.is_floating_point() else t for t in torch_lattice.bilateral_lattice(image, 10.0, 40.0)]
+    spatial = gaussian_kernel(pixel_features(image[0].double(), 1.5))
+
+    def in_float64(logits, scale, spatial_table, bilateral_table):
+        unary = logits * scale[:, None, None]
+        z = unary
+        for _ in range(4):
+            q = z.softmax(1)
+            messages = (
+                (spatial @ q[0].flatten(1).T).T.reshape(q.shape),
+                torch_lattice.bilateral_filter(q, *lattice),
+            )
+            z = unary
+            for message, table in zip(messages, (spatial_table, bilateral_table), strict=True):
+                z = z + torch.einsum("ncyx,cd->ndyx", message, table)
+        return z
+
+    logits = torch.randn(1, 3, 6, 7, generator=torch.Generator().manual_seed(2))
+    leaves = [logits, crf.unary_scale, crf.spatial_weight, crf.bilateral_weight]
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    assert torch.autograd.gradcheck(in_float64, doubles)
+    cotangent = torch.randn(1, 3, 6, 7, generator=torch.Generator().manual_seed(3))
+    expected = torch.autograd.grad(in_float64(*doubles), doubles, cotangent.double())
+    leaves[0] = logits.requires_grad_()
+    got = torch.autograd.grad(crf(logits, image), leaves, cotangent)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+def test_card_round_trip_is_exact(image):
+    crf = _random_crf(4, "per-class")
+    again = DenseCRF.from_card(type(crf.to_card()).model_validate_json(crf.to_card().model_dump_json()))
+    logits = torch.randn(1, 4, 24, 30)
+    torch.testing.assert_close(again(logits, image), crf(logits, image), rtol=1e-6, atol=1e-6)
+
+
+def test_zero_compatibility_changes_nothing(image):
+    crf = DenseCRF(3, WIDTHS, (0.0, 0.0))
+    logits = torch.randn(1, 3, 24, 30)
+    torch.testing.assert_close(crf(logits, image), logits)
+
+
+def test_stays_float32_inside_autocast(image):
+    crf = _random_crf(3)
+    logits = torch.randn(1, 3, 24, 30)
+    expected = crf(logits, image)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = crf(logits, image)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected)
+
+
+def test_crf_repairs_noise_between_two_flat_halves():
+    """What a CRF is for: isolated wrong pixels take the label of their alike-coloured surroundings."""
+    random = np.random.default_rng(0)
+    truth = np.zeros((32, 48), int)
+    truth[:, 20:] = 1
+    image = torch.from_numpy(np.where(truth, 200.0, 60.0)).float().expand(1, 3, -1, -1).contiguous()
+    logits = torch.from_numpy(np.stack([1 - truth, truth]) * 2.0 + random.normal(0, 1.5, (2, 32, 48)))[None].float()
+    crf = DenseCRF(2, KernelWidths(2.0, 15.0, 15.0), (1.0, 3.0))
+    before = (logits[0].argmax(0).numpy() == truth).mean()
+    after = (crf(logits, image)[0].argmax(0).numpy() == truth).mean()
+    assert before < 0.9
+    assert after > 0.995

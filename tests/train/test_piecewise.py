@@ -1,0 +1,172 @@
+"""The three stages, on a run that a fixture has trained."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segtool.card import parse_card
+from segtool.errors import SegtoolError
+from segtool.train.checkpoint import load_segmenter, read_card
+from segtool.train.config import load_config
+from segtool.train.data import open_dataset
+from segtool.train.evaluate import evaluate_segmenter
+from segtool.train.piecewise import PiecewiseTrainer
+
+from ..conftest import TINY
+
+
+def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):
+    config = load_config("quickstart", [*TINY, *overrides])
+    return PiecewiseTrainer(config, data, out, list(stages), resume=resume, report=lambda line: None)
+
+
+def test_run_folder_is_complete(tiny_run):
+    state = json.loads((tiny_run / "state.json").read_text())
+    assert list(state["done"]) == ["unary", "crf", "joint"]
+    stages = [json.loads(line)["stage"] for line in (tiny_run / "history.jsonl").read_text().splitlines()]
+    assert stages == ["unary", "unary", "crf", "joint"]
+
+
+def test_checkpoint_scores_what_its_card_says(tiny_run):
+    segmenter, card = load_segmenter(tiny_run)
+    scores = evaluate_segmenter(segmenter, open_dataset("synthetic:64", "val"))
+    assert scores.after_crf.miou == pytest.approx(card.validation.after_crf.miou, abs=1e-3)
+    assert scores.images == 40
+
+
+def test_crf_stage_leaves_the_network_alone(tiny_run):
+    before, _ = load_segmenter(tiny_run / "unary" / "best.safetensors")
+    after, card = load_segmenter(tiny_run / "crf" / "best.safetensors")
+    for (name, a), b in zip(before.network.state_dict().items(), after.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    weights = torch.tensor(card.crf.bilateral_compatibility)
+    assert not torch.equal(weights, weights[0, 0] * torch.eye(5)), "the compatibilities were learned"
+
+
+def test_joint_stage_trains_both(tiny_run):
+    (a, card_a), (b, card_b) = (load_segmenter(tiny_run / s / "best.safetensors") for s in ("crf", "joint"))
+    assert card_a.crf != card_b.crf
+    assert any(not torch.equal(x, y) for x, y in zip(a.network.parameters(), b.network.parameters(), strict=True))
+
+
+def test_card_tells_the_training_data(tiny_run):
+    card = read_card(tiny_run / "model.safetensors")
+    assert (card.trained_on.dataset, card.trained_on.image_count) == ("synthetic", 160)
+    assert card.config["unary"]["epochs"] == 2
+    assert parse_card(card.to_json(), "x") == card
+
+
+def test_second_run_into_the_same_folder_is_refused(tiny_run):
+    with pytest.raises(SegtoolError, match="already holds a run"):
+        _trainer(tiny_run)
+
+
+def test_resume_with_other_settings_is_refused(tiny_run):
+    with pytest.raises(SegtoolError, match="other settings"):
+        _trainer(tiny_run, "seed=5", resume=True)
+
+
+def test_stage_without_the_one_before_it(tmp_path):
+    with pytest.raises(SegtoolError, match="needs stage unary"):
+        _trainer(tmp_path / "run", stages=["crf"]).run()
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegtoolError, match="cannot write to the folder"):
+        _trainer(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.encoder=resnet81", "did you mean resnet18"),
+        ("model.architecture=Unett", "did you mean Unet"),
+        ("model.options={bananas: 1}", "bananas"),
+    ],
+)
+def test_unknown_network(tmp_path, override, message):
+    with pytest.raises(SegtoolError, match=message):
+        _trainer(tmp_path / "run", override, "unary.epochs=0").run()
+
+
+def test_checkpoint_without_card(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(SegtoolError, match="no segtool model card"):
+        load_segmenter(tmp_path / "other.safetensors")
+
+
+def test_checkpoint_with_a_newer_schema(tiny_run, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from segtool.card import METADATA_KEY
+
+    card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
+    card["schema_version"] = 2
+    path = tmp_path / "new.safetensors"
+    save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
+    with pytest.raises(SegtoolError, match="schema version 2 is not known.*upgrade"):
+        load_segmenter(path)
+
+
+def test_damaged_checkpoint(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(SegtoolError, match="not a readable checkpoint"):
+        load_segmenter(tmp_path / "bad.safetensors")
+
+
+def test_unfinished_run_folder(tmp_path):
+    with pytest.raises(SegtoolError, match="no finished model"):
+        load_segmenter(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_then_resume(tmp_path):
+    """Interrupted after the first epoch, resumed to the end: no epoch is lost and none is repeated."""
+    out = tmp_path / "run"
+    settings = [*TINY, "unary.epochs=6", "unary.validate_every=2", "data.crop=[32, 32]"]
+    command = [sys.executable, "-m", "segtool", "train", "--preset", "quickstart", "--data", "synthetic:32"]
+    command += ["--out", str(out), "--stages", "unary", *(x for s in settings for x in ("--set", s))]
+    # A folder without sources, so that the installed package is what runs.
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if "epoch 2/6" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    seen += process.stdout.read()
+    assert process.wait(timeout=60) == 130, seen
+    assert "--resume" in seen
+    assert not (out / "model.safetensors").exists()
+    result = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    epochs = [json.loads(line)["epoch"] for line in (out / "history.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4, 5, 6]
+    assert load_segmenter(out)[1].validation is not None
+    assert not list(Path(out).rglob("*.tmp*"))
+
+
+def test_folder_dataset_trains(tmp_path, photo):
+    """What the README tells newcomers to do with their own data."""
+    from PIL import Image
+
+    root = tmp_path / "data"
+    for split in ("train", "val"):
+        for part in ("images", "masks"):
+            (root / split / part).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(photo).save(root / split / "images" / f"{i}.png")
+            Image.fromarray((photo[..., 0] > 150).astype("uint8")).save(root / split / "masks" / f"{i}.png")
+    (root / "classes.yaml").write_text("classes: [dark, light]\n")
+    card = _trainer(tmp_path / "run", "unary.epochs=1", data=f"folder:{root}", stages=["unary", "crf", "joint"]).run()
+    assert card.names == ["dark", "light"]
+    assert card.validation.after_crf is not None

@@ -1,0 +1,152 @@
+"""A one-page report of a run: scores, curves and pictures in a single HTML file."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segtool.card import ModelCard, ParityRecord, ValidationScores
+from segtool.files import write_text
+from segtool.images import colorize, overlay
+from segtool.prediction import Prediction
+from segtool.train.data import Sample
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --good: #2a8a4a; --bad: #c0392b; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .3rem .9rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+.row { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px; margin: 8px 0 18px; }
+.row img { width: 100%; image-rendering: pixelated; border-radius: 4px; display: block; }
+.row figcaption, .small { font-size: .85rem; opacity: .75; } figure { margin: 0; }
+.chip { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 14px; }
+.plot svg { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+@media (max-width: 700px) { .row { grid-template-columns: repeat(2, 1fr); } }
+"""
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    card: ModelCard,
+    stages: dict[str, ValidationScores],
+    parity: Sequence[ParityRecord],
+    timings: dict[str, float],
+    pictures: Sequence[tuple[str, Sample, Prediction]],
+    history: Path | None,
+) -> None:
+    """Writes the report; needs no network to be read.
+
+    Args:
+        stages: scores of each stage; parity, timings (milliseconds an image) by backend.
+        pictures: (name, image with truth, prediction), one row each.
+        history: the run's history.jsonl, for the curves.
+    """
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(card.architecture)} with {escape(card.encoder)}, trained on "
+        f"{escape(card.trained_on.dataset)} ({card.trained_on.image_count} images), seed {card.seed}.</p>",
+        "<h2>Scores on validation</h2>",
+        _stage_table(stages),
+        "<h2>The exported model against PyTorch</h2>",
+        _parity_table(parity, timings),
+    ]
+    if history is not None and history.is_file():
+        parts += ["<h2>Training</h2>", f"<div class=plot>{_curves(history)}</div>"]
+    parts += ["<h2>Pictures</h2>", _legend(card), *(_picture_row(card, *p) for p in pictures)]
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
+    write_text(
+        path,
+        f"<!doctype html><html lang=en><head>{head}<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>",
+    )
+
+
+def _stage_table(stages: dict[str, ValidationScores]) -> str:
+    titles = "".join(f"<th>{name} before<th>after CRF" for name in ("mIoU", "boundary F", "pixel accuracy"))
+    rows = [f"<tr><th>stage{titles}"]
+    for name, scores in stages.items():
+        cells = "".join(_before_after(scores, f) for f in ("miou", "boundary_f", "pixel_accuracy"))
+        rows.append(f"<tr><td>{escape(name)}{cells}")
+    return f"<table>{''.join(rows)}</table><p class=small>Percent. Boundary F within 2 pixels, mean over classes.</p>"
+
+
+def _before_after(scores: ValidationScores, field: str) -> str:
+    before = 100 * getattr(scores.before_crf, field)
+    if scores.after_crf is None:
+        return f"<td>{before:.2f}<td>"
+    after = 100 * getattr(scores.after_crf, field)
+    return f"<td>{before:.2f}<td class={'good' if after >= before else 'bad'}>{after:.2f} ({after - before:+.2f})"
+
+
+def _parity_table(parity: Sequence[ParityRecord], timings: dict[str, float]) -> str:
+    rows = ["<tr><th>backend<th>images<th>same labels<th>max |dp|<th>ms an image<th>"]
+    records = {record.backend: record for record in parity}
+    for name, milliseconds in timings.items():
+        cells = "<td>-<td>-<td>-"
+        verdict = ""
+        if (r := records.get(name)) is not None:
+            cells = f"<td>{r.images}<td>{100 * r.label_agreement:.4f} %<td>{r.max_abs_dp:.1e}"
+            verdict = "<span class=good>same model</span>" if r.passed else "<span class=bad>differs</span>"
+        rows.append(f"<tr><td>{escape(name)}{cells}<td>{milliseconds:.1f}<td>{verdict}")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _legend(card: ModelCard) -> str:
+    chips = (f"<span class=chip style='background:rgb{c.color}'></span>{escape(c.name)}" for c in card.classes)
+    return f"<p>{''.join(chips)}</p>"
+
+
+def _picture_row(card: ModelCard, name: str, sample: Sample, prediction: Prediction) -> str:
+    truth = colorize(sample.labels, card.colors)
+    unary = prediction.labels if prediction.unary_labels is None else prediction.unary_labels
+    columns = {
+        f"{name}": sample.image,
+        "truth": truth,
+        "before CRF": overlay(sample.image, unary, card.colors, 0.75),
+        "after CRF": overlay(sample.image, prediction.labels, card.colors, 0.75),
+    }
+    figures = (
+        f"<figure><img alt='{escape(c)}' src='{_data_uri(image)}'><figcaption>{escape(c)}</figcaption></figure>"
+        for c, image in columns.items()
+    )
+    return f"<div class=row>{''.join(figures)}</div>"
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _curves(history: Path) -> str:
+    """Loss and validation mIoU over the epochs of all stages, as inline SVG."""
+    from matplotlib.figure import Figure
+
+    rows: list[dict[str, Any]] = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        points = [(i + 1, row) for i, row in enumerate(rows) if row["stage"] == stage]
+        left.plot([i for i, _ in points], [row["loss"] for _, row in points], marker=".", label=stage)
+    for key, label in (("before_crf", "before CRF"), ("after_crf", "after CRF")):
+        points = [(i + 1, row) for i, row in enumerate(rows) if row.get(key)]
+        right.plot([i for i, _ in points], [100 * row[key]["miou"] for _, row in points], marker="o", label=label)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel="validation mIoU, percent")
+    for axes in (left, right):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
