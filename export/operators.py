@@ -117,7 +117,7 @@ def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
     """The plain torch lattice, exported; the body cannot drift away from the tested code."""
     dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
     program = torch.onnx.export(
-        _PortableLattice(spatial_sigma, color_sigma),
+        _PortableLattice(spatial_sigma, color_sigma).eval(),
         (torch.zeros(2, 3, 12, 10),),
         dynamo=True,
         dynamic_shapes=(dims,),

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from segtool.files import write_text
 from segtool.train.stage import StageModule
 
 
@@ -41,6 +42,15 @@ class History(Callback):
     def __init__(self, path: Path, report: Callable[[str], None]) -> None:
         self._path, self._report = path, report
         self._loss, self._steps, self._start, self._validated = 0.0, 0, 0.0, False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drops the rows of epochs that an interrupted run finished but did not save."""
+        assert isinstance(pl_module, StageModule)
+        if not self._path.is_file():
+            return
+        rows = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        kept = [r for r in rows if r["stage"] != pl_module.stage or r["epoch"] <= trainer.current_epoch]
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._loss, self._steps, self._start, self._validated = 0.0, 0, time.perf_counter(), False

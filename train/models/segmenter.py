@@ -30,9 +30,13 @@ class Segmenter(nn.Module):
         """Logits [N,C,H,W] of the network for images [N,3,H,W] of any size, float levels 0..255."""
         height, width = image.shape[2:]
         x = (image - self.mean) / self.std
-        # Zero is the mean colour. A multiple of the stride is left as it is.
-        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+        x = F.pad(x, (0, self._missing(width), 0, self._missing(height)))  # zero is the mean colour
         return self.network(x)[:, :, :height, :width]
+
+    def _missing(self, side: int) -> int:
+        """Pixels up to a multiple of the stride, and up to two strides: of one, nothing would be left to
+        normalise over in the deepest layer."""
+        return torch.sym_max(-side % self.stride, 2 * self.stride - side)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits before and after the CRF, each [N,C,H,W]; the same tensor twice without a CRF."""
