@@ -54,7 +54,7 @@ def _library() -> ctypes.CDLL:
     lib.segtool_lattice_build.argtypes = [ptr, i64, i64, i64, f64, f64, ptr, ptr, ptr, ptr]
     lib.segtool_lattice_neighbors.argtypes = [ptr, ptr]
     lib.segtool_lattice_free.argtypes = [ptr]
-    lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, ptr]
+    lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, int32, ptr]
     lib.segtool_cuda_lattice_workspace.argtypes = [i64, i64, i64, i64]
     lib.segtool_cuda_lattice_workspace.restype = i64
     lib.segtool_cuda_lattice_build.argtypes = [
@@ -136,10 +136,16 @@ def build_lattice(
 
 
 def filter_pointers(
-    values: int, lattice: tuple[int, int, int], shape: tuple[int, int, int, int], reverse: bool, out: int
+    values: int,
+    lattice: tuple[int, int, int],
+    shape: tuple[int, int, int, int],
+    out: int,
+    *,
+    reverse: bool,
+    channels_last: bool = False,
 ) -> None:
-    """Filters float32 [N,C,pixels] at address `values`; shape is (N, C, pixels, M)."""
-    _check(_library().segtool_filter(values, *lattice, *shape, int(reverse), out))
+    """Filters float32 [N,C,pixels], or [N,pixels,C], at address `values`; shape is (N, C, pixels, M)."""
+    _check(_library().segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
 
 
 def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_sigma: float) -> Lattice:
@@ -184,5 +190,5 @@ def bilateral_filter(values: NDArray[np.float32], lattice: Lattice, reverse: boo
     out = np.empty_like(values)
     pointers = (lattice.vertex.ctypes.data, lattice.weight.ctypes.data, lattice.neighbor.ctypes.data)
     shape = (n, channels, height * width, lattice.neighbor.shape[2])
-    filter_pointers(values.ctypes.data, pointers, shape, reverse, out.ctypes.data)
+    filter_pointers(values.ctypes.data, pointers, shape, out.ctypes.data, reverse=reverse)
     return out

@@ -90,22 +90,35 @@ def _(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, 
 
 @torch.library.custom_op("segtool::bilateral_filter", mutates_args=(), device_types="cpu")
 def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
-    """Filters values [N,C,H,W] (float32) on a lattice; `reverse` gives the exact adjoint."""
-    values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
+    """Filters values [N,C,H,W] (float32) on a lattice; `reverse` gives the exact adjoint.
+
+    Channel-last values give a channel-last result, any other a contiguous one.
+    """
+    layout = _layout(values)
+    values = values.contiguous(memory_format=layout)
+    vertex, weight, neighbor = (t.contiguous() for t in (vertex, weight, neighbor))
     n, channels, height, width = values.shape
-    out = torch.empty_like(values)
+    out = torch.empty_like(values, memory_format=layout)
     native.filter_pointers(
         values.data_ptr(),
         (vertex.data_ptr(), weight.data_ptr(), neighbor.data_ptr()),
         (n, channels, height * width, neighbor.shape[2]),
-        reverse,
         out.data_ptr(),
+        reverse=reverse,
+        channels_last=layout == torch.channels_last,
     )
     return out
 
 
+def _layout(values: Tensor) -> torch.memory_format:
+    if not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
 @bilateral_filter.register_kernel("cuda")
 def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
+    layout = _layout(values)  # the kernels know one layout; the answer has the one that is promised
     values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
     n, channels, height, width = values.shape
     capacity = neighbor.shape[2]
@@ -128,12 +141,12 @@ def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tenso
             workspace.data_ptr(),
             torch.cuda.current_stream().cuda_stream,
         )
-    return out
+    return out.contiguous(memory_format=layout)
 
 
 @bilateral_filter.register_fake
 def _(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
-    return torch.empty_like(values, memory_format=torch.contiguous_format)
+    return torch.empty_like(values, memory_format=_layout(values))
 
 
 def _save_lattice(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:

@@ -28,11 +28,12 @@ SEGTOOL_API int segtool_lattice_build(const float* image, int64_t n, int64_t hei
 SEGTOOL_API void segtool_lattice_neighbors(const segtool_lattice* lattice, int32_t* neighbor);
 SEGTOOL_API void segtool_lattice_free(segtool_lattice* lattice);
 
-// Filters values [n,channels,pixels] to out of the same shape (pixels = height * width).
+// Filters values [n,channels,pixels] to out of the same layout (pixels = height * width).
+// channels_last != 0: both are [n,pixels,channels] instead.
 // reverse != 0 blurs the axes in the opposite order, which is the exact adjoint.
 SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const float* weight,
                                const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
-                               int64_t vertex_count, int reverse, float* out);
+                               int64_t vertex_count, int reverse, int channels_last, float* out);
 
 // CUDA: the same two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
 // without synchronisation. The lattice has a fixed capacity; neighbor is [6,2,capacity] and the entry

@@ -21,22 +21,34 @@ namespace {
 
 using segtool::kCorners;
 constexpr int kBlock = 8;   // channels handled together: one AVX2 register
-constexpr int kTile = 64;   // pixels transposed together, so that planes are read in runs
+constexpr int kTile = 64;   // pixels transposed together, so that memory is read in runs
 
 struct Arrays {
   const int32_t* vertex;
   const float* weight;
   const int32_t* neighbor;
   int64_t n, channels, pixels, vertex_count;
+  bool channels_last;
+
+  // Where channel c of an image begins in values and out.
+  int64_t begin(int64_t image, int64_t c) const {
+    return image * channels * pixels + (channels_last ? c : c * pixels);
+  }
 };
 
-// Adds one image's channels [c, c + width) to the lattice values [vertex_count + 1, kBlock].
-SEGTOOL_CLONES void splat(const Arrays& a, const float* planes, int64_t image, int width, float* lattice) {
+// Adds one image's channels [c, c + width), which begin at `values`, to the lattice [vertex_count + 1, kBlock].
+SEGTOOL_CLONES void splat(const Arrays& a, const float* values, int64_t image, int width, float* lattice) {
   float tile[kTile][kBlock] = {};
   for (int64_t start = 0; start < a.pixels; start += kTile) {
     const int count = int(a.pixels - start < kTile ? a.pixels - start : kTile);
-    for (int c = 0; c < width; ++c) {
-      for (int p = 0; p < count; ++p) tile[p][c] = planes[c * a.pixels + start + p];
+    if (a.channels_last) {
+      for (int p = 0; p < count; ++p) {
+        for (int c = 0; c < width; ++c) tile[p][c] = values[(start + p) * a.channels + c];
+      }
+    } else {
+      for (int c = 0; c < width; ++c) {
+        for (int p = 0; p < count; ++p) tile[p][c] = values[c * a.pixels + start + p];
+      }
     }
     const int64_t base = (image * a.pixels + start) * kCorners;
     for (int p = 0; p < count; ++p) {
@@ -49,7 +61,7 @@ SEGTOOL_CLONES void splat(const Arrays& a, const float* planes, int64_t image, i
   }
 }
 
-SEGTOOL_CLONES void slice(const Arrays& a, const float* lattice, int64_t image, int width, float* planes) {
+SEGTOOL_CLONES void slice(const Arrays& a, const float* lattice, int64_t image, int width, float* out) {
   float tile[kTile][kBlock];
   for (int64_t start = 0; start < a.pixels; start += kTile) {
     const int count = int(a.pixels - start < kTile ? a.pixels - start : kTile);
@@ -63,8 +75,14 @@ SEGTOOL_CLONES void slice(const Arrays& a, const float* lattice, int64_t image, 
       }
       for (int c = 0; c < kBlock; ++c) tile[p][c] = sum[c];
     }
-    for (int c = 0; c < width; ++c) {
-      for (int p = 0; p < count; ++p) planes[c * a.pixels + start + p] = tile[p][c];
+    if (a.channels_last) {
+      for (int p = 0; p < count; ++p) {
+        for (int c = 0; c < width; ++c) out[(start + p) * a.channels + c] = tile[p][c];
+      }
+    } else {
+      for (int c = 0; c < width; ++c) {
+        for (int p = 0; p < count; ++p) out[c * a.pixels + start + p] = tile[p][c];
+      }
     }
   }
 }
@@ -83,7 +101,7 @@ void filter_block(const Arrays& a, const float* values, int64_t first_channel, b
   const int width = int(a.channels - first_channel < kBlock ? a.channels - first_channel : kBlock);
   std::vector<float> lattice((a.vertex_count + 1) * kBlock, 0.0f), blurred((a.vertex_count + 1) * kBlock, 0.0f);
   for (int64_t image = 0; image < a.n; ++image) {
-    splat(a, values + (image * a.channels + first_channel) * a.pixels, image, width, lattice.data());
+    splat(a, values + a.begin(image, first_channel), image, width, lattice.data());
   }
   for (int step = 0; step < kCorners; ++step) {
     const int axis = reverse ? kCorners - 1 - step : step;
@@ -92,7 +110,7 @@ void filter_block(const Arrays& a, const float* values, int64_t first_channel, b
     std::swap(lattice, blurred);
   }
   for (int64_t image = 0; image < a.n; ++image) {
-    slice(a, lattice.data(), image, width, out + (image * a.channels + first_channel) * a.pixels);
+    slice(a, lattice.data(), image, width, out + a.begin(image, first_channel));
   }
 }
 
@@ -106,12 +124,14 @@ bool indices_within(const int32_t* index, int64_t count, int64_t limit) {
 }  // namespace
 
 int segtool_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
-                   int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, float* out) {
+                   int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, int channels_last,
+                   float* out) {
   if (!indices_within(vertex, n * pixels * kCorners, vertex_count) ||
       !indices_within(neighbor, 2 * kCorners * vertex_count, vertex_count)) {
     return segtool::fail("vertex or neighbor holds an index outside 0..M; was it built for other values?");
   }
-  const Arrays arrays{vertex, weight, neighbor, n, channels, pixels, vertex_count};
+  const Arrays arrays{vertex, weight, neighbor, n, channels, pixels, vertex_count,
+                      channels_last != 0};
   const int64_t blocks = (channels + kBlock - 1) / kBlock;
   std::atomic<bool> out_of_memory{false};
 #pragma omp parallel for schedule(dynamic)

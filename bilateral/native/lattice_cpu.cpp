@@ -101,7 +101,7 @@ void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int3
 // Turns barycentric weights into weights that hold the symmetric normalisation D^-1/2, D = K 1.
 int normalize(const int32_t* vertex, float* weight, const int32_t* neighbor, int64_t n, int64_t pixels, int64_t m) {
   std::vector<float> ones(n * pixels, 1.0f), degree(n * pixels);
-  if (segtool_filter(ones.data(), vertex, weight, neighbor, n, 1, pixels, m, 0, degree.data())) return 1;
+  if (segtool_filter(ones.data(), vertex, weight, neighbor, n, 1, pixels, m, 0, 0, degree.data())) return 1;
 #pragma omp parallel for schedule(static)
   for (int64_t p = 0; p < n * pixels; ++p) {
     const float scale = 1.0f / std::sqrt(degree[p]);

@@ -110,7 +110,7 @@ struct FilterKernel {
     RETURN_IF_ERROR(write(api, context, 0, s, 4, &out));
     if (segtool_filter(static_cast<float*>(values.data), static_cast<int32_t*>(vertex.data),
                        static_cast<float*>(weight.data), static_cast<int32_t*>(neighbor.data), s[0], s[1], pixels,
-                       neighbor.shape[2], reverse != 0, static_cast<float*>(out))) {
+                       neighbor.shape[2], reverse != 0, 0, static_cast<float*>(out))) {
       return api.create_status((std::string("BilateralFilter: ") + segtool_error_message()).c_str());
     }
     return nullptr;

@@ -83,6 +83,17 @@ def test_any_number_of_channels(channels, photo):
     torch.testing.assert_close(ours, theirs)
 
 
+def test_channel_last_values_give_the_same_in_the_same_layout(photo):
+    image = torch.from_numpy(photo[:30, :40].copy()).permute(2, 0, 1)[None].float().repeat(2, 1, 1, 1)
+    values = torch.rand(2, 11, 30, 40)
+    lattice = torch_ops.bilateral_lattice(image, 20.0, 8.0)
+    for reverse in (False, True):
+        expected = torch_ops.bilateral_filter(values, *lattice, reverse)
+        got = torch_ops.bilateral_filter(values.contiguous(memory_format=torch.channels_last), *lattice, reverse)
+        assert got.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(got, expected)
+
+
 def test_constant_values_of_a_flat_image_keep_their_sum():
     """Kn is symmetric up to the order of the blurs, so the mean of a constant stays near itself."""
     image = np.full((1, 3, 40, 40), 90, np.float32)

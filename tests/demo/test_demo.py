@@ -45,7 +45,7 @@ def browser(tmp_path):
 @pytest.mark.browser
 def test_upload_shows_the_result(browser, tiny_onnx, tmp_path, photo):
     page = build_demo(load(tiny_onnx))
-    _, url, _ = page.launch(server_name="127.0.0.1", server_port=0, prevent_thread_lock=True, quiet=True)
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         Image.fromarray(photo).save(tmp_path / "photo.png")
         browser.get(url)
@@ -64,7 +64,7 @@ def test_upload_shows_the_result(browser, tiny_onnx, tmp_path, photo):
 @pytest.mark.browser
 def test_a_file_that_is_no_image_is_refused_in_words(browser, tiny_onnx, tmp_path):
     page = build_demo(load(tiny_onnx))
-    _, url, _ = page.launch(server_name="127.0.0.1", server_port=0, prevent_thread_lock=True, quiet=True)
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
         browser.get(url)

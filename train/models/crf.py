@@ -82,7 +82,7 @@ class DenseCRF(nn.Module):
         for _ in range(iterations):
             q = z.softmax(1)
             spatial = spatial_scale * gaussian_blur(spatial_scale * q, taps)
-            bilateral = torch_ops.bilateral_filter(q, *lattice).contiguous(memory_format=torch.channels_last)
+            bilateral = torch_ops.bilateral_filter(q, *lattice)
             z = unary + F.conv2d(torch.cat([spatial, bilateral], 1), compatibility)
         return z
 
