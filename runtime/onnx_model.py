@@ -25,6 +25,8 @@ class OnnxModel:
             raise SegtoolError("no such model", where=path)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Idle threads that spin would take the cores from the native kernels' own threads.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         self.native = native

@@ -87,6 +87,7 @@ class PiecewiseTrainer:
     def run(self) -> ModelCard:
         """Runs what is not done yet and returns the finished model's card."""
         keep_freed_memory()
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         for stage in self.stages:
             if stage in self.state.done:
                 self.report(f"{stage}: done before")
@@ -252,7 +253,6 @@ def _fit_interruptible(
     trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None
 ) -> None:
     """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

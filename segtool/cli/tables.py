@@ -18,7 +18,8 @@ def console() -> Console:
 
 def print_stages(done: Mapping[str, ValidationScores]) -> None:
     """Scores of each stage, before and after the CRF side by side."""
-    table = Table(title="validation, percent: before CRF -> after CRF")
+    console().print("validation, percent: before CRF -> after CRF")
+    table = Table()
     table.add_column("stage")
     for title, _ in _COLUMNS:
         table.add_column(title, justify="right")
@@ -61,7 +62,8 @@ def _cells(values: list[float]) -> list[str]:
 
 def print_parity(records: list[ParityRecord]) -> None:
     """One row for each backend."""
-    table = Table(title="against PyTorch")
+    console().print("the exported model against PyTorch")
+    table = Table()
     for title in ("backend", "images", "same labels", "max |dp|", "mean |dp|", ""):
         table.add_column(title, justify="left" if title in ("backend", "") else "right")
     for r in records:

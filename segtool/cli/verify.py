@@ -1,7 +1,9 @@
 """segtool verify"""
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,7 +51,7 @@ def _pictures(folder: Path | None, limit: int):  # type: ignore[no-untyped-def]
     return (read_image(path) for path in paths), len(paths)
 
 
-def _counted(items, total, progress):  # type: ignore[no-untyped-def]
+def _counted(items: Iterable[Any], total: int, progress: Callable[[int, int], None]) -> Iterator[Any]:
     for done, item in enumerate(items):
         progress(done, total)
         yield item

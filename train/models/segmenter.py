@@ -1,5 +1,7 @@
 """Network and CRF together, with the input contract inside."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,10 +32,11 @@ class Segmenter(nn.Module):
         """Logits [N,C,H,W] of the network for images [N,3,H,W] of any size, float levels 0..255."""
         height, width = image.shape[2:]
         x = (image - self.mean) / self.std
-        x = F.pad(x, (0, self._missing(width), 0, self._missing(height)))  # zero is the mean colour
+        missing: Any = (0, self._missing(width), 0, self._missing(height))
+        x = F.pad(x, missing)  # zero is the mean colour
         return self.network(x)[:, :, :height, :width]
 
-    def _missing(self, side: int) -> int:
+    def _missing(self, side: int) -> int | torch.SymInt:
         """Pixels up to a multiple of the stride, and up to two strides: of one, nothing would be left to
         normalise over in the deepest layer."""
         return torch.sym_max(-side % self.stride, 2 * self.stride - side)
