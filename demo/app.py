@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 
 # Before gradio is imported: a demo of one's own images tells nobody.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -29,7 +30,9 @@ def build_demo(model: OnnxModel, examples: Path | None = None) -> gr.Blocks:
         gr.Markdown(_heading(card))
         with gr.Row():
             with gr.Column(scale=1):
-                upload = gr.Image(type="filepath", label="Image", sources=["upload", "clipboard"], elem_id="upload")
+                upload = _Upload(
+                    type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"], elem_id="upload"
+                )
                 opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels")
                 button = gr.Button("Segment", variant="primary")
             with gr.Column(scale=2):
@@ -46,6 +49,18 @@ def build_demo(model: OnnxModel, examples: Path | None = None) -> gr.Blocks:
             [slider, timing, legend],
         )
     return page
+
+
+class _Upload(gr.Image):
+    """Hands the file over as it was uploaded (`image_mode=None`), and names what is not an image."""
+
+    is_template = True  # gradio draws it as its base class
+
+    def preprocess(self, payload):  # type: ignore[no-untyped-def]
+        try:
+            return super().preprocess(payload)
+        except (UnidentifiedImageError, OSError) as error:
+            raise gr.Error("That file is not an image.") from error
 
 
 def _answerer(model: OnnxModel) -> Callable[[str | None, float], Answer]:

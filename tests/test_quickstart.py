@@ -1,10 +1,10 @@
-"""The first command of the README, and the CamVid promises, for real."""
+"""The first command of the README, and parity on real photographs."""
 
 import json
+import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 
@@ -15,48 +15,38 @@ def _segtool(*arguments, cwd):
     return result.stdout
 
 
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """The folder of a quickstart run, and what it printed."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    return folder / "run", _segtool("quickstart", "--out", "run", cwd=folder)
+
+
 @pytest.mark.slow
-def test_quickstart_ends_well_and_the_crf_helps(tmp_path):
-    printed = _segtool("quickstart", "--out", "run", cwd=tmp_path)
+def test_quickstart_ends_well_and_the_crf_helps(quickstart):
+    run, printed = quickstart
     assert "segtool demo" in printed
-    scores = json.loads((tmp_path / "run" / "state.json").read_text())["done"]["joint"]
+    scores = json.loads((run / "state.json").read_text())["done"]["joint"]
     for field in ("miou", "boundary_f"):
         assert scores["after_crf"][field] > scores["before_crf"][field] + 0.01
-    assert all(record["passed"] for record in json.loads((tmp_path / "run" / "model.parity.json").read_text()))
-    report = (tmp_path / "run" / "report.html").read_text()
-    assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons.org", ""
-    ).replace("https://matplotlib.org", "")
-    assert len(list((tmp_path / "run" / "pictures" / "after_crf").iterdir())) == 6
+    assert all(record["passed"] for record in json.loads((run / "model.parity.json").read_text()))
+    assert len(list((run / "pictures" / "after_crf").iterdir())) == 6
 
 
 @pytest.mark.slow
-def test_parity_over_camvid_images(shared, tmp_path):
-    """Twenty real images, ten iterations: bodies and native kernels both within tolerance."""
-    settings = [
-        "unary.epochs=1",
-        "unary.validate_every=1",
-        "crf.epochs=1",
-        "crf.search_images=2",
-        "joint.epochs=0",
-    ]
-    settings += ["crf.spatial_gamma=[2.0]", "crf.bilateral_alpha=[20.0]", "crf.bilateral_beta=[8.0]"]
-    settings += ["data.validation_images=2"]
-    _segtool(
-        "train", "--preset", "camvid-small", "--data", f"camvid:{shared / 'camvid'}", "--out", "run",
-        "--stages", "unary,crf", *(x for s in settings for x in ("--set", s)), cwd=tmp_path,
-    )  # fmt: skip
-    _segtool("export", "run", cwd=tmp_path)
-    _segtool(
-        "verify",
-        "run",
-        "run/model.onnx",
-        "--images",
-        shared / "camvid/val/images",
-        "--limit",
-        20,
-        cwd=tmp_path,
-    )
-    records = json.loads((tmp_path / "run" / "model.parity.json").read_text())
+def test_report_needs_no_network(quickstart):
+    report = (quickstart[0] / "report.html").read_text()
+    assert not re.search(r"(src|href)\s*=\s*['\"]?(https?:)?//", report)
+    assert report.count("<img") == 24
+
+
+@pytest.mark.slow
+def test_parity_over_twenty_photographs(quickstart, shared, tmp_path):
+    """Ten iterations on CamVid's images: bodies and native kernels both within tolerance."""
+    run, _ = quickstart
+    images = shared / "camvid" / "val" / "images"
+    out = tmp_path / "parity.json"
+    _segtool("verify", run, run / "model.onnx", "--images", images, "--limit", 20, "--out", out, cwd=tmp_path)
+    records = json.loads(out.read_text())
     assert [r["images"] for r in records] == [20, 20]
-    assert np.all([r["label_agreement"] >= 0.9999 and r["max_abs_dp"] <= 1e-3 for r in records])
+    assert all(r["label_agreement"] >= 0.9999 and r["max_abs_dp"] <= 1e-3 for r in records)
