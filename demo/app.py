@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,11 @@ def build_demo(model: OnnxModel, examples: Path | None = None) -> gr.Blocks:
         gr.Markdown(_heading(card))
         with gr.Row():
             with gr.Column(scale=1):
-                upload = _Upload(
+                # image_mode=None: the file as it was uploaded, not converted by gradio.
+                upload = gr.Image(
                     type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"], elem_id="upload"
                 )
+                upload.preprocess = _naming_what_is_no_image(upload.preprocess)
                 opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels")
                 button = gr.Button("Segment", variant="primary")
             with gr.Column(scale=2):
@@ -51,16 +54,19 @@ def build_demo(model: OnnxModel, examples: Path | None = None) -> gr.Blocks:
     return page
 
 
-class _Upload(gr.Image):
-    """Hands the file over as it was uploaded (`image_mode=None`), and names what is not an image."""
+def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    """Gradio opens an upload before the answer does, and would say no more than "Error".
 
-    is_template = True  # gradio draws it as its base class
+    A subclass of gr.Image would be the usual way, but gradio writes a stub file beside its module.
+    """
 
-    def preprocess(self, payload):  # type: ignore[no-untyped-def]
+    def checked(payload: Any) -> Any:
         try:
-            return super().preprocess(payload)
+            return preprocess(payload)
         except (UnidentifiedImageError, OSError) as error:
             raise gr.Error("That file is not an image.") from error
+
+    return checked
 
 
 def _answerer(model: OnnxModel) -> Callable[[str | None, float], Answer]:

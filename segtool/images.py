@@ -1,5 +1,6 @@
 """Reading pictures of any kind as RGB bytes, and drawing label maps."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def read_label_map(path: Path) -> NDArray[np.uint8]:
     return _open(path, lambda image: _as_labels(image, path))
 
 
-def _open(path: Path, convert):  # type: ignore[no-untyped-def]
+def _open(path: Path, convert: Callable[[Image.Image], RGB]) -> RGB:
     try:
         with Image.open(path) as image:
             image.load()

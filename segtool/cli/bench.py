@@ -1,11 +1,17 @@
 """segtool bench"""
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segtool.cli.options import model_argument
+
+if TYPE_CHECKING:
+    from segtool.images import RGB
 
 
 @click.command("bench")
@@ -25,7 +31,7 @@ def command(model: Path, against: Path | None, image: Path | None, size: str, ru
     pixels = _image(image, size)
     models = [m for m in (model, against) if m is not None]
     predictors = [open_model(m, threads=threads)[0] for m in models]
-    times = interleaved_times([lambda p=p: p(pixels) for p in predictors], runs)  # type: ignore[misc]
+    times = interleaved_times([partial(p, pixels) for p in predictors], runs)
     table = Table(title=f"milliseconds, {pixels.shape[1]}x{pixels.shape[0]}, {runs} runs")
     for title in ("model", "median", "min", "max", "times the first"):
         table.add_column(title, justify="left" if title == "model" else "right")
@@ -36,7 +42,7 @@ def command(model: Path, against: Path | None, image: Path | None, size: str, ru
     console().print(table)
 
 
-def interleaved_times(calls, runs: int) -> list[list[float]]:  # type: ignore[no-untyped-def]
+def interleaved_times(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
     """Seconds of each run of each call, taken in turn after one warm-up, so that drift hits all alike."""
     for call in calls:
         call()
@@ -55,7 +61,7 @@ def _median(values: list[float]) -> float:
     return median(values)
 
 
-def _image(path: Path | None, size: str):  # type: ignore[no-untyped-def]
+def _image(path: Path | None, size: str) -> "RGB":
     import numpy as np
 
     from segtool.errors import SegtoolError

@@ -2,11 +2,20 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segtool.cli.options import echo
+
+if TYPE_CHECKING:
+    from segtool.card import ParityRecord
+    from segtool.images import RGB
+    from segtool.prediction import Prediction
+    from segtool.train.data import Sample
+    from segtool.train.piecewise import PiecewiseTrainer
 
 _NATIVE, _BODIES, _TORCH = "ONNX Runtime, native library", "ONNX Runtime, function bodies", "PyTorch"
 
@@ -29,7 +38,7 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     config = load_config("quickstart", [f"seed={seed}", *overrides])
     trainer = PiecewiseTrainer(config, "synthetic", out, ["unary", "crf", "joint"], resume=resume, report=echo)
     try:
-        card = trainer.run()
+        trainer.run()
     except KeyboardInterrupt:
         echo("segtool: interrupted; the same command with --resume goes on where it stopped")
         sys.exit(130)
@@ -42,7 +51,7 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     write_json(out / "model.parity.json", [record.model_dump() for record in records])
     timings, pictures = _run_models(out, model, [s.image for s in samples])
     names = [trainer.val_set.identifier(i) for i in range(len(samples))]
-    _draw(out, card, trainer, records, timings, list(zip(names, samples, pictures, strict=False)))
+    _draw(out, trainer, records, timings, list(zip(names, samples, pictures, strict=False)))
     print_stages(trainer.state.done)
     print_parity(records)
     echo("milliseconds an image: " + ", ".join(f"{name} {ms:.1f}" for name, ms in timings.items()))
@@ -58,7 +67,7 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
         sys.exit(1)
 
 
-def _run_models(run: Path, model: Path, images: list):  # type: ignore[no-untyped-def]
+def _run_models(run: Path, model: Path, images: "list[RGB]") -> "tuple[dict[str, float], list[Prediction]]":
     """Median milliseconds by backend, and the native predictions of the first images."""
     from statistics import median
 
@@ -67,16 +76,24 @@ def _run_models(run: Path, model: Path, images: list):  # type: ignore[no-untype
 
     native, bodies, torch = open_model(model)[0], open_model(model, native=False)[0], open_model(run)[0]
     backends = {_TORCH: torch, _NATIVE: native, _BODIES: bodies}
-    times = interleaved_times([lambda p=p: p(images[0]) for p in backends.values()], runs=5)
+    times = interleaved_times([partial(p, images[0]) for p in backends.values()], runs=5)
     timings = {name: 1000 * median(values) for name, values in zip(backends, times, strict=True)}
     return timings, [native(image) for image in images[:6]]
 
 
-def _draw(out: Path, card, trainer, records, timings, pictures) -> None:  # type: ignore[no-untyped-def]
+def _draw(
+    out: Path,
+    trainer: "PiecewiseTrainer",
+    records: "list[ParityRecord]",
+    timings: dict[str, float],
+    pictures: "list[tuple[str, Sample, Prediction]]",
+) -> None:
     """The report, and the pictures as files."""
     from segtool.images import overlay, save_image
+    from segtool.train.checkpoint import MODEL_FILE, read_card
     from segtool.train.report import write_report
 
+    card = read_card(out / MODEL_FILE)
     write_report(
         out / "report.html",
         title="segtool quickstart",
@@ -89,5 +106,6 @@ def _draw(out: Path, card, trainer, records, timings, pictures) -> None:  # type
     )
     for name, sample, prediction in pictures:
         save_image(out / "pictures" / f"{name}.png", sample.image)
-        for kind, labels in (("before_crf", prediction.unary_labels), ("after_crf", prediction.labels)):
+        before = prediction.labels if prediction.unary_labels is None else prediction.unary_labels
+        for kind, labels in (("before_crf", before), ("after_crf", prediction.labels)):
             save_image(out / "pictures" / kind / f"{name}.png", overlay(sample.image, labels, card.colors, 0.75))

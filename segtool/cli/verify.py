@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segtool.cli.options import echo, progress_bar
+
+if TYPE_CHECKING:
+    from segtool.images import RGB
 
 
 @click.command("verify")
@@ -38,7 +41,7 @@ def command(run: Path, model: Path, images: Path | None, limit: int, out: Path |
         sys.exit(1)
 
 
-def _pictures(folder: Path | None, limit: int):  # type: ignore[no-untyped-def]
+def _pictures(folder: Path | None, limit: int) -> "tuple[Iterable[RGB], int]":
     if folder is None:
         from segtool.train.data import open_dataset
 
