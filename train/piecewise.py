@@ -38,6 +38,7 @@ from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.suggest import unknown
 
 Report = Callable[[str], None]
+_PREVIOUS: dict[StageName, StageName] = {"crf": "unary", "joint": "crf", "control": "unary"}
 
 
 class RunState(BaseModel):
@@ -77,12 +78,34 @@ class PiecewiseTrainer:
     ) -> None:
         self.config, self.out, self.stages, self.report = config, out, stages, report
         self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
-        self.state = _open_run(out, config, data, resume)
+        found = _find_run(out, config, data, resume)
+        self.state = found or RunState(data=data)
+        self._check_stages()
         self.crops = TrainingCrops(self.train_set, config.data)
         report(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
         _check_all(self.train_set, self.val_set)
         frequency = class_frequency(self.train_set)
         self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
+        if found is None:  # only now: a run that cannot start leaves no folder behind
+            ensure_folder(out)
+            write_text(out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+            self._save_state()
+
+    def _check_stages(self) -> None:
+        """Whether the network can be built, and each stage finds the one that it starts from."""
+        available = {*self.state.done, *self.stages}
+        for stage in self.stages:
+            if stage not in self.state.done and (needed := _PREVIOUS.get(stage)) and needed not in available:
+                raise SegtoolError(
+                    f"stage {stage} needs stage {needed}", where=self.out, mend=f"--stages {needed},{stage}"
+                )
+        if "unary" not in self.state.done:
+            self._new_network()
+
+    def _new_network(self) -> torch.nn.Module:
+        model = self.config.model
+        classes = len(self.train_set.classes)
+        return build_network(model.architecture, model.encoder, classes, model.options, model.weights)
 
     def run(self) -> ModelCard:
         """Runs what is not done yet and returns the finished model's card."""
@@ -115,16 +138,8 @@ class PiecewiseTrainer:
     def _start(self, stage: StageName) -> Segmenter:
         """The segmenter that a stage starts from: the best of the stage before it."""
         if stage == "unary":
-            model = self.config.model
-            classes = len(self.train_set.classes)
-            network = build_network(model.architecture, model.encoder, classes, model.options, model.weights)
-            return Segmenter(network, InputContract())
-        previous: StageName = "crf" if stage == "joint" else "unary"
-        if not self._best(previous).is_file():
-            raise SegtoolError(
-                f"stage {stage} needs stage {previous}", where=self.out, mend=f"--stages {previous},{stage}"
-            )
-        segmenter, _ = load_segmenter(self._best(previous))
+            return Segmenter(self._new_network(), InputContract())
+        segmenter, _ = load_segmenter(self._best(_PREVIOUS[stage]))
         if stage == "crf":
             segmenter.crf = self._searched_crf(segmenter)
         return segmenter
@@ -221,24 +236,21 @@ def _rhythm(epochs: int, every: int) -> int:
     return next(n for n in range(min(every, epochs), 0, -1) if epochs % n == 0)
 
 
-def _open_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunState:
+def _find_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunState | None:
+    """The state of the run in `out`, None if there is none; refuses to mix two runs."""
     path = out / "state.json"
-    if path.is_file():
-        if not resume:
-            raise SegtoolError("the folder already holds a run", where=out, mend="--resume, or another --out")
-        state = RunState.model_validate_json(path.read_text(encoding="utf-8"))
-        saved = TrainConfig.model_validate(yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8")))
-        if saved != config or state.data != data:
-            raise SegtoolError(
-                "the run was started with other settings or data",
-                where=out / "config.yaml",
-                mend="resume with the same --preset, --data and --set",
-            )
-        return state
-    ensure_folder(out)
-    write_text(out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    state = RunState(data=data)
-    write_text(path, state.model_dump_json(indent=2))
+    if not path.is_file():
+        return None
+    if not resume:
+        raise SegtoolError("the folder already holds a run", where=out, mend="--resume, or another --out")
+    state = RunState.model_validate_json(path.read_text(encoding="utf-8"))
+    saved = TrainConfig.model_validate(yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8")))
+    if saved != config or state.data != data:
+        raise SegtoolError(
+            "the run was started with other settings or data",
+            where=out / "config.yaml",
+            mend="resume with the same --preset, --data and --set",
+        )
     return state
 
 

@@ -73,7 +73,8 @@ def test_resume_with_other_settings_is_refused(tiny_run):
 
 def test_stage_without_the_one_before_it(tmp_path):
     with pytest.raises(SegtoolError, match="needs stage unary"):
-        _trainer(tmp_path / "run", stages=["crf"]).run()
+        _trainer(tmp_path / "run", stages=["crf"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_unwritable_folder(tmp_path):
@@ -90,9 +91,10 @@ def test_unwritable_folder(tmp_path):
         ("model.options={bananas: 1}", "bananas"),
     ],
 )
-def test_unknown_network(tmp_path, override, message):
+def test_unknown_network_is_refused_before_anything_is_written(tmp_path, override, message):
     with pytest.raises(SegtoolError, match=message):
-        _trainer(tmp_path / "run", override, "unary.epochs=0").run()
+        _trainer(tmp_path / "run", override)
+    assert not (tmp_path / "run").exists()
 
 
 def test_checkpoint_without_card(tmp_path):
