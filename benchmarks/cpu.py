@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = [measure(*size, options.runs) for size in SIZES]
     print_rows(rows)
-    print(write_results("operator", rows, options.out, unit="median milliseconds"))
+    print(write_results("cpu", rows, options.out, unit="median milliseconds"))
 
 
 if __name__ == "__main__":
