@@ -55,6 +55,7 @@ def _library() -> ctypes.CDLL:
     lib.segtool_lattice_neighbors.argtypes = [ptr, ptr]
     lib.segtool_lattice_free.argtypes = [ptr]
     lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, int32, ptr]
+    lib.segtool_spatial_filter.argtypes = [ptr, i64, i64, i64, i64, f64, ptr]
     lib.segtool_cuda_lattice_workspace.argtypes = [i64, i64, i64, i64]
     lib.segtool_cuda_lattice_workspace.restype = i64
     lib.segtool_cuda_lattice_build.argtypes = [
@@ -146,6 +147,11 @@ def filter_pointers(
 ) -> None:
     """Filters float32 [N,C,pixels], or [N,pixels,C], at address `values`; shape is (N, C, pixels, M)."""
     _check(_library().segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
+
+
+def spatial_filter_pointers(values: int, shape: tuple[int, int, int, int], sigma: float, out: int) -> None:
+    """Filters float32 [planes,height,width,inner] at address `values` with the spatial kernel."""
+    _check(_library().segtool_spatial_filter(values, *shape, sigma, out))
 
 
 def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_sigma: float) -> Lattice:

@@ -1,4 +1,4 @@
-"""The native library as torch operators: `torch.ops.segtool.bilateral_lattice` and `bilateral_filter`.
+"""The native library as torch operators: `torch.ops.segtool.bilateral_lattice`, `bilateral_filter`, `spatial_filter`.
 
 On the CPU and, where the library has CUDA kernels, on CUDA tensors. Images take no gradient: the
 lattice is a piecewise constant structure. Values do: backward is the filter with `reverse` flipped.
@@ -7,7 +7,7 @@ lattice is a piecewise constant structure. Values do: backward is the filter wit
 import torch
 from torch import Tensor
 
-from segtool.bilateral import native
+from segtool.bilateral import native, torch_spatial
 from segtool.bilateral.geometry import CORNERS
 
 
@@ -161,3 +161,40 @@ def _filter_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor)
 
 
 bilateral_filter.register_autograd(_filter_backward, setup_context=_save_lattice)
+
+
+@torch.library.custom_op("segtool::spatial_filter", mutates_args=(), device_types="cpu")
+def spatial_filter(values: Tensor, sigma: float) -> Tensor:
+    """Filters values [N,C,H,W] (float32) with the spatial kernel, normalised symmetrically: its own adjoint.
+
+    Channel-last values give a channel-last result, any other a contiguous one.
+    """
+    layout = _layout(values)
+    values = values.contiguous(memory_format=layout)
+    n, channels, height, width = values.shape
+    last = layout == torch.channels_last
+    shape = (n, height, width, channels) if last else (n * channels, height, width, 1)
+    out = torch.empty_like(values, memory_format=layout)
+    native.spatial_filter_pointers(values.data_ptr(), shape, sigma, out.data_ptr())
+    return out
+
+
+@spatial_filter.register_kernel("cuda")
+def _spatial_cuda(values: Tensor, sigma: float) -> Tensor:
+    return torch_spatial.spatial_filter(values, sigma).contiguous(memory_format=_layout(values))
+
+
+@spatial_filter.register_fake
+def _(values: Tensor, sigma: float) -> Tensor:
+    return torch.empty_like(values, memory_format=_layout(values))
+
+
+def _save_sigma(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    ctx.sigma = inputs[1]  # type: ignore[attr-defined]
+
+
+def _spatial_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    return spatial_filter(gradient, ctx.sigma), None  # type: ignore[attr-defined]
+
+
+spatial_filter.register_autograd(_spatial_backward, setup_context=_save_sigma)

@@ -61,7 +61,7 @@ class CrfStageConfig(StageConfig):
     search_images: int = Field(default=12, ge=1)
     spatial_gamma: list[float] = [1.5, 3.0]  # pixels
     bilateral_alpha: list[float] = [10.0, 20.0, 40.0]  # pixels
-    bilateral_beta: list[float] = [5.0, 8.0, 13.0]  # levels
+    bilateral_beta: list[float] = [8.0, 13.0]  # levels
     weight: list[tuple[float, float]] = [(0.5, 1.0), (1.0, 2.0)]  # spatial, bilateral
     compatibility: Literal["full", "per-class", "per-kernel"] = "full"
     iterations: int = Field(default=5, ge=1)  # in training

@@ -36,6 +36,7 @@ from segtool.train.models.network import build_network
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.suggest import unknown
+from segtool.train.unary_crops import UnaryCrops
 
 Report = Callable[[str], None]
 _PREVIOUS: dict[StageName, StageName] = {"crf": "unary", "joint": "crf", "control": "unary"}
@@ -147,12 +148,11 @@ class PiecewiseTrainer:
     def _searched_crf(self, segmenter: Segmenter) -> DenseCRF:
         config = self.config.crf
         if self.state.widths is None or self.state.weights is None:
-            crops = self._stage_crops("crf")
+            crops = self._unary_crops(segmenter)
             count, total = min(config.search_images, len(crops)), len(crops)
-            items = [crops[i * total // count] for i in range(count)]
-            chosen = [(image[None], labels[None]) for image, labels in items]
             self.report(f"crf: searching kernel widths and weights on {count} training crops")
-            widths, weights, trials = search_crf(segmenter, chosen, config, self.criterion)
+            chosen = [crops[i * total // count] for i in range(count)]
+            widths, weights, trials = search_crf(chosen, config, self.criterion)
             self.state.widths, self.state.weights, self.state.search = widths, weights, trials
             self._save_state()
         self.report(f"crf: {self.state.widths}, weights {self.state.weights}")
@@ -194,19 +194,25 @@ class PiecewiseTrainer:
             accelerator="auto",
             devices=1,
         )
-        crops = self._stage_crops(stage)
-        batch = min(self.config.crf.batch_size if stage == "crf" else data.batch_size, len(crops))
-        train = DataLoader(crops, batch, shuffle=True, drop_last=True, num_workers=data.workers)
+        train = self._training_batches(stage, segmenter)
         val = DataLoader(WholeImages(self.val_set, data.validation_images), 1, num_workers=0)
         last = folder / "last.ckpt"
         _fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
         segmenter.cpu()
 
-    def _stage_crops(self, stage: StageName) -> TrainingCrops:
-        if stage != "crf":
-            return self.crops
-        # The CRF learns at the scale at which it will run.
-        return self.crops.variant(crop=self.config.crf.crop, scale=(1.0, 1.0))
+    def _training_batches(self, stage: StageName, segmenter: Segmenter) -> DataLoader:
+        data = self.config.data
+        # The fixed network runs where it lies, in this process.
+        crops, size, workers = (
+            (self._unary_crops(segmenter), self.config.crf.batch_size, 0)
+            if stage == "crf"
+            else (self.crops, data.batch_size, data.workers)
+        )
+        return DataLoader(crops, min(size, len(crops)), shuffle=True, drop_last=True, num_workers=workers)
+
+    def _unary_crops(self, segmenter: Segmenter) -> UnaryCrops:
+        segmenter.network.eval()
+        return UnaryCrops(self.crops, segmenter, self.config.crf.crop, self.train_set.ignore_index)
 
     def _card(self, segmenter: Segmenter) -> ModelCard:
         data = self.train_set

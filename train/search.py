@@ -5,19 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from segtool.train.config import CrfStageConfig
 from segtool.train.losses import SegmentationLoss
-from segtool.train.models import DenseCRF, KernelWidths, Segmenter
-
-Crops = list[tuple[Tensor, Tensor]]  # image float [1,3,h,w], labels int64 [1,h,w]
+from segtool.train.models import DenseCRF, KernelWidths
+from segtool.train.unary_crops import UnaryCrop
 
 
 @torch.no_grad()
 def search_crf(
-    segmenter: Segmenter,
-    crops: Crops,
+    crops: list[UnaryCrop],
     config: CrfStageConfig,
     criterion: SegmentationLoss,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -27,14 +24,14 @@ def search_crf(
     Returns:
         The widths and (spatial, bilateral) weights with the lowest loss of Q_T, and all trials.
     """
-    segmenter.eval()
-    logits = [segmenter.unary(image) for image, _ in crops]
+    batches = [[part[None] for part in crop] for crop in crops]
+    classes = crops[0][0].shape[0]
     grid = list(itertools.product(config.spatial_gamma, config.bilateral_alpha, config.bilateral_beta, config.weight))
     trials: list[dict[str, Any]] = []
     for done, (gamma, alpha, beta, weight) in enumerate(grid):
         widths = KernelWidths(gamma, alpha, beta)
-        crf = DenseCRF(logits[0].shape[1], widths, weight, iterations=config.iterations)
-        losses = [criterion(crf(z, image), labels) for z, (image, labels) in zip(logits, crops, strict=True)]
+        crf = DenseCRF(classes, widths, weight, iterations=config.iterations)
+        losses = [criterion(crf(logits, image), labels) for logits, image, labels in batches]
         loss = float(torch.stack(losses).mean())
         trials.append({**widths._asdict(), "weights": list(weight), "loss": loss})
         progress(done + 1, len(grid))

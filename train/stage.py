@@ -41,10 +41,9 @@ class StageModule(L.LightningModule):
         if self.stage == "crf":
             self.segmenter.network.eval()  # batch norm keeps its statistics
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        image, labels = batch
-        with torch.set_grad_enabled(self.stage != "crf"):
-            unary = self.segmenter.unary(image)
+    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+        *_, image, labels = batch
+        unary = batch[0] if self.stage == "crf" else self.segmenter.unary(image)
         if not self.uses_crf:
             return self.criterion(unary, labels)
         assert self.segmenter.crf is not None

@@ -35,7 +35,12 @@ SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const
                                const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
                                int64_t vertex_count, int reverse, int channels_last, float* out);
 
-// CUDA: the same two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
+// The spatial Gaussian kernel, normalised symmetrically, on values [planes,height,width,inner]: planes = n *
+// channels and inner = 1, or planes = n and inner = channels. The kernel is symmetric, so it is its own adjoint.
+SEGTOOL_API int segtool_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width,
+                                       int64_t inner, double sigma, float* out);
+
+// CUDA: the lattice's two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
 // without synchronisation. The lattice has a fixed capacity; neighbor is [6,2,capacity] and the entry
 // `capacity` means "no such vertex". After the stream has run, status[0] is the number of vertices needed
 // and status[1] is 1 when they did not fit (the results are then to be thrown away).

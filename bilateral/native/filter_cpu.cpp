@@ -1,124 +1,228 @@
-// Splat, blur, slice on the CPU. Work is divided by blocks of channels, never by pixels, so every sum is
-// taken in pixel order and the result is bitwise the same for any number of threads.
+// Splat, blur, slice on the CPU.
+//
+// Channels are handled in blocks whose lattice rows are whole vector registers. The pixels are splatted in parts,
+// each onto a lattice of its own, which are then summed in order. How many parts there are depends on the
+// sizes alone, so the result is bitwise the same for any number of threads.
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <memory>
 #include <new>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "api.h"
 #include "errors.h"
+#include "lanes.h"
 #include "simplex.h"
-
-// The kernels are compiled for AVX2 too and chosen at run time. Without contraction both give the same bits.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define SEGTOOL_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define SEGTOOL_CLONES
-#endif
 
 namespace {
 
 using segtool::kCorners;
-constexpr int kBlock = 8;   // channels handled together: one AVX2 register
-constexpr int kTile = 64;   // pixels transposed together, so that memory is read in runs
+using segtool::kLanes;
+using segtool::Lanes;
+using segtool::load;
+using segtool::store;
+constexpr int kWidest = 32;    // channels in a block
+constexpr int kTile = 32;      // pixels transposed together, so that memory is read in runs
+constexpr int kPieces = 64;    // of a pass over vertices or pixels, for the threads to share
+constexpr int64_t kFewPixels = 4096;  // not worth more than one part
 
 struct Arrays {
+  const float* values;
   const int32_t* vertex;
   const float* weight;
   const int32_t* neighbor;
   int64_t n, channels, pixels, vertex_count;
-  bool channels_last;
+  bool reverse, channels_last;
+  float* out;
 
-  // Where channel c of an image begins in values and out.
-  int64_t begin(int64_t image, int64_t c) const {
-    return image * channels * pixels + (channels_last ? c : c * pixels);
-  }
+  int64_t total() const { return n * pixels; }
 };
 
-// Adds one image's channels [c, c + width), which begin at `values`, to the lattice [vertex_count + 1, kBlock].
-SEGTOOL_CLONES void splat(const Arrays& a, const float* values, int64_t image, int width, float* lattice) {
-  float tile[kTile][kBlock] = {};
-  for (int64_t start = 0; start < a.pixels; start += kTile) {
-    const int count = int(a.pixels - start < kTile ? a.pixels - start : kTile);
-    if (a.channels_last) {
-      for (int p = 0; p < count; ++p) {
-        for (int c = 0; c < width; ++c) tile[p][c] = values[(start + p) * a.channels + c];
-      }
-    } else {
-      for (int c = 0; c < width; ++c) {
-        for (int p = 0; p < count; ++p) tile[p][c] = values[c * a.pixels + start + p];
-      }
-    }
-    const int64_t base = (image * a.pixels + start) * kCorners;
+// The channels [first, first + used) of all images, in lattice rows of `width` floats.
+struct Block {
+  int64_t first;
+  int used, width;
+};
+
+// Where a run of pixels of one image lies in values or out, and the distance of its channels and pixels.
+struct Strides {
+  int64_t begin, channel, pixel;
+};
+
+Strides strides(const Arrays& a, const Block& b, int64_t pixel) {
+  const int64_t image = pixel / a.pixels, within = pixel % a.pixels;
+  const int64_t base = image * a.channels * a.pixels;
+  if (a.channels_last) return {base + within * a.channels + b.first, 1, a.channels};
+  return {base + b.first * a.pixels + within, a.pixels, 1};
+}
+
+// Pixels from `pixel` on that are of one image and fit in a tile.
+int run_length(const Arrays& a, int64_t pixel, int64_t end) {
+  return int(std::min({int64_t(kTile), end - pixel, a.pixels - pixel % a.pixels}));
+}
+
+template <int W>
+SEGTOOL_INLINE void read_tile(const float* in, const Strides& s, int count, int used, float (*tile)[W]) {
+  if (s.channel == 1) {
     for (int p = 0; p < count; ++p) {
-      for (int k = 0; k < kCorners; ++k) {
-        const float w = a.weight[base + p * kCorners + k];
-        float* row = lattice + int64_t(a.vertex[base + p * kCorners + k]) * kBlock;
-        for (int c = 0; c < kBlock; ++c) row[c] += w * tile[p][c];
-      }
+      for (int c = 0; c < used; ++c) tile[p][c] = in[p * s.pixel + c];
+    }
+  } else {
+    for (int c = 0; c < used; ++c) {
+      for (int p = 0; p < count; ++p) tile[p][c] = in[c * s.channel + p];
     }
   }
 }
 
-SEGTOOL_CLONES void slice(const Arrays& a, const float* lattice, int64_t image, int width, float* out) {
-  float tile[kTile][kBlock];
-  for (int64_t start = 0; start < a.pixels; start += kTile) {
-    const int count = int(a.pixels - start < kTile ? a.pixels - start : kTile);
-    const int64_t base = (image * a.pixels + start) * kCorners;
+template <int W>
+SEGTOOL_INLINE void write_tile(const float (*tile)[W], const Strides& s, int count, int used, float* out) {
+  if (s.channel == 1) {
     for (int p = 0; p < count; ++p) {
-      float sum[kBlock] = {};
+      for (int c = 0; c < used; ++c) out[p * s.pixel + c] = tile[p][c];
+    }
+  } else {
+    for (int c = 0; c < used; ++c) {
+      for (int p = 0; p < count; ++p) out[c * s.channel + p] = tile[p][c];
+    }
+  }
+}
+
+// Adds the pixels [begin, end) to the lattice; false if a vertex is not one.
+template <int W>
+SEGTOOL_INLINE bool splat_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
+  float tile[kTile][W] = {};
+  for (int64_t start = begin; start < end;) {
+    const int count = run_length(a, start, end);
+    const Strides s = strides(a, b, start);
+    read_tile<W>(a.values + s.begin, s, count, b.used, tile);
+    for (int p = 0; p < count; ++p) {
+      const int32_t* vertex = a.vertex + (start + p) * kCorners;
+      const float* weight = a.weight + (start + p) * kCorners;
+      uint32_t largest = 0;
+      for (int k = 0; k < kCorners; ++k) largest = std::max(largest, uint32_t(vertex[k]));
+      if (largest > uint64_t(a.vertex_count)) return false;
       for (int k = 0; k < kCorners; ++k) {
-        const float w = a.weight[base + p * kCorners + k];
-        const float* row = lattice + int64_t(a.vertex[base + p * kCorners + k]) * kBlock;
-        for (int c = 0; c < kBlock; ++c) sum[c] += w * row[c];
-      }
-      for (int c = 0; c < kBlock; ++c) tile[p][c] = sum[c];
-    }
-    if (a.channels_last) {
-      for (int p = 0; p < count; ++p) {
-        for (int c = 0; c < width; ++c) out[(start + p) * a.channels + c] = tile[p][c];
-      }
-    } else {
-      for (int c = 0; c < width; ++c) {
-        for (int p = 0; p < count; ++p) out[c * a.pixels + start + p] = tile[p][c];
+        float* row = lattice + int64_t(vertex[k]) * W;
+        for (int c = 0; c < W; c += kLanes) store(row + c, load(row + c) + weight[k] * load(tile[p] + c));
       }
     }
+    start += count;
+  }
+  return true;
+}
+
+template <int W>
+SEGTOOL_INLINE void slice_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
+  float tile[kTile][W];
+  for (int64_t start = begin; start < end;) {
+    const int count = run_length(a, start, end);
+    for (int p = 0; p < count; ++p) {
+      const int32_t* vertex = a.vertex + (start + p) * kCorners;
+      const float* weight = a.weight + (start + p) * kCorners;
+      Lanes sum[W / kLanes] = {};
+      for (int k = 0; k < kCorners; ++k) {
+        const float* row = lattice + int64_t(vertex[k]) * W;
+        for (int c = 0; c < W; c += kLanes) sum[c / kLanes] += weight[k] * load(row + c);
+      }
+      for (int c = 0; c < W; c += kLanes) store(tile[p] + c, sum[c / kLanes]);
+    }
+    const Strides s = strides(a, b, start);
+    write_tile<W>(tile, s, count, b.used, a.out + s.begin);
+    start += count;
   }
 }
 
-// One axis of the [1/2 1 1/2] blur. The row vertex_count is zero: "no such vertex".
-SEGTOOL_CLONES void blur(const int32_t* before, const int32_t* after, int64_t vertex_count, const float* in,
-                         float* out) {
-  for (int64_t v = 0; v < vertex_count; ++v) {
-    const float* l = in + int64_t(before[v]) * kBlock;
-    const float* r = in + int64_t(after[v]) * kBlock;
-    for (int c = 0; c < kBlock; ++c) out[v * kBlock + c] = in[v * kBlock + c] + 0.5f * (l[c] + r[c]);
+// One axis of the [1/2 1 1/2] blur, vertices [begin, end). The row vertex_count is zero: "no such vertex".
+template <int W>
+SEGTOOL_INLINE void blur_as(const int32_t* before, const int32_t* after, int64_t begin, int64_t end, const float* in,
+                            float* out) {
+  for (int64_t v = begin; v < end; ++v) {
+    const float* l = in + int64_t(before[v]) * W;
+    const float* r = in + int64_t(after[v]) * W;
+    for (int c = 0; c < W; c += kLanes) store(out + v * W + c, load(in + v * W + c) + 0.5f * (load(l + c) + load(r + c)));
   }
 }
 
-void filter_block(const Arrays& a, const float* values, int64_t first_channel, bool reverse, float* out) {
-  const int width = int(a.channels - first_channel < kBlock ? a.channels - first_channel : kBlock);
-  std::vector<float> lattice((a.vertex_count + 1) * kBlock, 0.0f), blurred((a.vertex_count + 1) * kBlock, 0.0f);
-  for (int64_t image = 0; image < a.n; ++image) {
-    splat(a, values + a.begin(image, first_channel), image, width, lattice.data());
-  }
-  for (int step = 0; step < kCorners; ++step) {
-    const int axis = reverse ? kCorners - 1 - step : step;
-    const int32_t* before = a.neighbor + 2 * axis * a.vertex_count;
-    blur(before, before + a.vertex_count, a.vertex_count, lattice.data(), blurred.data());
-    std::swap(lattice, blurred);
-  }
-  for (int64_t image = 0; image < a.n; ++image) {
-    slice(a, lattice.data(), image, width, out + a.begin(image, first_channel));
+SEGTOOL_CLONES bool splat(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
+  switch (b.width) {
+    case 8: return splat_as<8>(a, b, begin, end, lattice);
+    case 16: return splat_as<16>(a, b, begin, end, lattice);
+    case 24: return splat_as<24>(a, b, begin, end, lattice);
+    default: return splat_as<32>(a, b, begin, end, lattice);
   }
 }
 
-bool indices_within(const int32_t* index, int64_t count, int64_t limit) {
-  int bad = 0;
-#pragma omp parallel for schedule(static) reduction(| : bad)
-  for (int64_t i = 0; i < count; ++i) bad |= index[i] < 0 || index[i] > limit;
-  return !bad;
+SEGTOOL_CLONES void slice(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
+  switch (b.width) {
+    case 8: return slice_as<8>(a, b, begin, end, lattice);
+    case 16: return slice_as<16>(a, b, begin, end, lattice);
+    case 24: return slice_as<24>(a, b, begin, end, lattice);
+    default: return slice_as<32>(a, b, begin, end, lattice);
+  }
+}
+
+SEGTOOL_CLONES void blur(int width, const int32_t* before, const int32_t* after, int64_t begin, int64_t end,
+                         const float* in, float* out) {
+  switch (width) {
+    case 8: return blur_as<8>(before, after, begin, end, in, out);
+    case 16: return blur_as<16>(before, after, begin, end, in, out);
+    case 24: return blur_as<24>(before, after, begin, end, in, out);
+    default: return blur_as<32>(before, after, begin, end, in, out);
+  }
+}
+
+// Adds the lattices of the parts 1.. to that of part 0, in order, floats [begin, end).
+SEGTOOL_CLONES void sum_parts(float* lattice, int64_t size, int parts, int64_t begin, int64_t end) {
+  for (int part = 1; part < parts; ++part) {
+    const float* other = lattice + part * size;
+    for (int64_t i = begin; i < end; ++i) lattice[i] += other[i];
+  }
+}
+
+// More parts let more threads splat; summing them costs parts * vertices, a fraction of splatting all pixels.
+int part_count(const Arrays& a) {
+  if (a.total() < kFewPixels) return 1;
+  return int(std::clamp<int64_t>(a.total() / (4 * a.vertex_count + 1), 2, 16));
+}
+
+// Splits [0, count) evenly into kPieces for the threads to share: the beginning of a piece.
+int64_t piece(int64_t count, int64_t index) { return count * index / kPieces; }
+
+// Filters one block. `lattice` has room for parts + 1 lattices of (vertex_count + 1) * width floats.
+bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
+  const int64_t m = a.vertex_count, size = (m + 1) * b.width, total = a.total();
+  std::atomic<bool> valid{true};
+#pragma omp parallel if (parts > 1)
+  {
+#pragma omp for schedule(dynamic)
+    for (int part = 0; part < parts; ++part) {
+      float* own = lattice + part * size;
+      std::memset(own, 0, size * sizeof(float));
+      if (!splat(a, b, total * part / parts, total * (part + 1) / parts, own)) valid = false;
+    }
+#pragma omp for schedule(static)
+    for (int i = 0; i < kPieces; ++i) sum_parts(lattice, size, parts, piece(size, i), piece(size, i + 1));
+    float *in = lattice, *out = lattice + parts * size;
+#pragma omp single
+    std::memset(out + m * b.width, 0, b.width * sizeof(float));
+    for (int step = 0; step < kCorners; ++step) {
+      const int axis = a.reverse ? kCorners - 1 - step : step;
+      const int32_t* before = a.neighbor + 2 * axis * m;
+#pragma omp for schedule(static)
+      for (int i = 0; i < kPieces; ++i) blur(b.width, before, before + m, piece(m, i), piece(m, i + 1), in, out);
+      std::swap(in, out);
+    }
+#pragma omp for schedule(static)
+    for (int i = 0; i < (valid ? kPieces : 0); ++i) slice(a, b, piece(total, i), piece(total, i + 1), in);
+  }
+  return valid;
+}
+
+bool neighbors_valid(const Arrays& a) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < 2 * kCorners * a.vertex_count; ++i) largest = std::max(largest, uint32_t(a.neighbor[i]));
+  return largest <= uint64_t(a.vertex_count);
 }
 
 }  // namespace
@@ -126,22 +230,17 @@ bool indices_within(const int32_t* index, int64_t count, int64_t limit) {
 int segtool_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
                    int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, int channels_last,
                    float* out) {
-  if (!indices_within(vertex, n * pixels * kCorners, vertex_count) ||
-      !indices_within(neighbor, 2 * kCorners * vertex_count, vertex_count)) {
-    return segtool::fail("vertex or neighbor holds an index outside 0..M; was it built for other values?");
+  const Arrays a{values, vertex, weight, neighbor, n, channels, pixels, vertex_count, reverse != 0,
+                 channels_last != 0, out};
+  bool valid = neighbors_valid(a);
+  const int parts = part_count(a);
+  const int64_t widest = std::min<int64_t>(kWidest, (channels + kLanes - 1) / kLanes * kLanes);
+  std::unique_ptr<float[]> lattice(new (std::nothrow) float[(parts + 1) * (vertex_count + 1) * widest]);
+  if (!lattice) return segtool::fail("out of memory while filtering");
+  for (int64_t first = 0; first < channels && valid; first += kWidest) {
+    const int used = int(std::min<int64_t>(kWidest, channels - first));
+    valid = filter_block(a, {first, used, (used + kLanes - 1) / kLanes * kLanes}, parts, lattice.get());
   }
-  const Arrays arrays{vertex, weight, neighbor, n, channels, pixels, vertex_count,
-                      channels_last != 0};
-  const int64_t blocks = (channels + kBlock - 1) / kBlock;
-  std::atomic<bool> out_of_memory{false};
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t b = 0; b < blocks; ++b) {
-    try {
-      filter_block(arrays, values, b * kBlock, reverse != 0, out);
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  }
-  if (out_of_memory) return segtool::fail("out of memory while filtering");
+  if (!valid) return segtool::fail("vertex or neighbor holds an index outside 0..M; was it built for other values?");
   return 0;
 }

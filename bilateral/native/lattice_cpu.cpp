@@ -1,6 +1,8 @@
-// Lattice build on the CPU: simplices in parallel, vertices numbered in pixel order (so that the result does
-// not depend on the number of threads), neighbours in parallel.
-#include <array>
+// Lattice build on the CPU. Each image is cut into bands of rows; threads enclose the pixels of a band and number
+// its vertices in the order in which they come. The bands' tables are then joined in order, which gives every
+// vertex the number that it would have got in one pass: the result does not depend on the number of threads.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -9,91 +11,129 @@
 #include "api.h"
 #include "errors.h"
 #include "simplex.h"
+#include "vertex_table.h"
 
 namespace {
 
+using segtool::Key;
 using segtool::kCorners;
 using segtool::kDim;
-using Key = std::array<int32_t, kDim>;
+using segtool::VertexTable;
 
-// Open addressing with linear probing; slots hold vertex numbers, keys lie in numbering order.
-class VertexTable {
- public:
-  VertexTable() : slots_(1 << 12, -1) {}
+constexpr int64_t kBandPixels = 8192;
 
-  int32_t find_or_add(const Key& key) {
-    size_t slot = find_slot(key);
-    if (slots_[slot] >= 0) return slots_[slot];
-    if (keys_.size() * 2 >= slots_.size()) {
-      grow();
-      slot = find_slot(key);
-    }
-    slots_[slot] = int32_t(keys_.size());
-    keys_.push_back(key);
-    return slots_[slot];
-  }
-  int32_t find(const Key& key) const { return slots_[find_slot(key)]; }
-  const Key& key(int64_t vertex) const { return keys_[vertex]; }
-  int64_t size() const { return int64_t(keys_.size()); }
+// A batch of images and where its vertices and weights go.
+struct Batch {
+  const float* image;
+  int64_t n, height, width;
+  segtool::FeatureScale scale;
+  int32_t* vertex;
+  float* weight;
 
- private:
-  static size_t hash(const Key& key) {
-    uint64_t h = 0;
-    for (int32_t c : key) h = (h + uint32_t(c)) * 0x9E3779B97F4A7C15ull;
-    return size_t(h ^ (h >> 29));
-  }
-  size_t find_slot(const Key& key) const {
-    const size_t mask = slots_.size() - 1;
-    size_t slot = hash(key) & mask;
-    while (slots_[slot] >= 0 && keys_[slots_[slot]] != key) slot = (slot + 1) & mask;
-    return slot;
-  }
-  void grow() {
-    slots_.assign(slots_.size() * 2, -1);
-    for (size_t v = 0; v < keys_.size(); ++v) slots_[find_slot(keys_[v])] = int32_t(v);
-  }
-
-  std::vector<int32_t> slots_;
-  std::vector<Key> keys_;
+  int64_t pixels() const { return height * width; }
 };
 
-// Encloses the pixels of one image; returns their vertices, numbered within the image.
-void enclose_pixels(const float* image, int64_t height, int64_t width, const segtool::FeatureScale& scale,
-                    VertexTable& table, int32_t* vertex, float* weight) {
-  const int64_t pixels = height * width;
-  std::vector<segtool::Simplex> row(width);
-  for (int64_t y = 0; y < height; ++y) {
-#pragma omp parallel for schedule(static)
-    for (int64_t x = 0; x < width; ++x) {
-      const float* p = image + y * width + x;
-      const float feature[kDim] = {float(x), float(y), p[0], p[pixels], p[2 * pixels]};
-      row[x] = segtool::enclosing_simplex(feature, scale);
-      std::memcpy(weight + (y * width + x) * kCorners, row[x].barycentric, sizeof(row[x].barycentric));
+struct Band {
+  int64_t image, first_row, last_row;  // rows [first_row, last_row)
+  VertexTable table;
+  std::vector<int32_t> number;  // in the batch, of the table's vertices
+};
+
+std::vector<Band> cut_into_bands(const Batch& batch) {
+  const int64_t count = std::clamp<int64_t>(batch.pixels() / kBandPixels, 1, batch.height);
+  std::vector<Band> bands;
+  for (int64_t b = 0; b < batch.n; ++b) {
+    for (int64_t i = 0; i < count; ++i) {
+      bands.push_back({b, batch.height * i / count, batch.height * (i + 1) / count, {}, {}});
     }
-    for (int64_t x = 0; x < width; ++x) {
-      for (int k = 0; k < kCorners; ++k) {
-        Key key;
-        for (int i = 0; i < kDim; ++i) key[i] = segtool::vertex_coordinate(row[x], k, i);
-        vertex[(y * width + x) * kCorners + k] = table.find_or_add(key);
+  }
+  return bands;
+}
+
+// Writes the vertices of a simplex, numbered by the table.
+void number_vertices(const segtool::Simplex& simplex, VertexTable& table, int32_t* vertex) {
+  for (int k = 0; k < kCorners; ++k) {
+    Key key;
+    for (int i = 0; i < kDim; ++i) key[i] = segtool::vertex_coordinate(simplex, k, i);
+    vertex[k] = table.find_or_add(key);
+  }
+}
+
+bool same_simplex(const segtool::Simplex& a, const segtool::Simplex& b) {
+  return !std::memcmp(a.origin, b.origin, sizeof(a.origin)) && !std::memcmp(a.rank, b.rank, sizeof(a.rank));
+}
+
+// Encloses the band's pixels; its vertices are numbered within the band.
+void enclose_band(const Batch& batch, Band& band) {
+  const int64_t pixels = batch.pixels();
+  const float* levels = batch.image + band.image * 3 * pixels;
+  segtool::Simplex previous{};
+  const int32_t* previous_vertex = nullptr;
+  for (int64_t y = band.first_row; y < band.last_row; ++y) {
+    for (int64_t x = 0; x < batch.width; ++x) {
+      const int64_t pixel = y * batch.width + x, entry = (band.image * pixels + pixel) * kCorners;
+      const float* p = levels + pixel;
+      const float feature[kDim] = {float(x), float(y), p[0], p[pixels], p[2 * pixels]};
+      const segtool::Simplex simplex = segtool::enclosing_simplex(feature, batch.scale);
+      std::memcpy(batch.weight + entry, simplex.barycentric, sizeof(simplex.barycentric));
+      int32_t* vertex = batch.vertex + entry;
+      if (previous_vertex && same_simplex(simplex, previous)) {
+        std::memcpy(vertex, previous_vertex, kCorners * sizeof(int32_t));
+      } else {
+        number_vertices(simplex, band.table, vertex);
       }
+      previous = simplex;
+      previous_vertex = vertex;
     }
   }
 }
 
-// Writes one image's neighbours into the table of the batch, whose vertices start at `first`.
+// Joins the tables of one image's bands; `first` is the number of its first vertex in the batch.
+VertexTable join_bands(Band* begin, Band* end, int64_t first) {
+  VertexTable table;
+  for (Band* band = begin; band != end; ++band) {
+    band->number.resize(band->table.size());
+    for (int64_t v = 0; v < band->table.size(); ++v) {
+      band->number[v] = int32_t(first + table.find_or_add(band->table.key(v)));
+    }
+  }
+  return table;
+}
+
+void renumber(const Batch& batch, const Band& band) {
+  const int64_t begin = (band.image * batch.pixels() + band.first_row * batch.width) * kCorners;
+  const int64_t count = (band.last_row - band.first_row) * batch.width * kCorners;
+  for (int32_t* v = batch.vertex + begin; v != batch.vertex + begin + count; ++v) *v = band.number[*v];
+}
+
+// Calls body(i) for i in [0, count) from all threads; false if memory ran out in one.
+template <class Body>
+bool parallel(int64_t count, const Body& body) {
+  std::atomic<bool> enough{true};
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t i = 0; i < count; ++i) {
+    try {
+      body(i);
+    } catch (const std::bad_alloc&) {
+      enough = false;
+    }
+  }
+  return enough;
+}
+
+// Writes one image's neighbours into the table of the batch, whose vertices start at `first`. The relation is
+// symmetric: whoever is found on one side of a vertex has that vertex on the other.
 void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int32_t* neighbor) {
   for (int axis = 0; axis < kCorners; ++axis) {
-    for (int side = 0; side < 2; ++side) {
-      int32_t* out = neighbor + (axis * 2 + side) * total + first;
+    int32_t *ahead = neighbor + axis * 2 * total, *behind = ahead + total;
+    std::fill_n(behind + first, table.size(), int32_t(total));
 #pragma omp parallel for schedule(static)
-      for (int64_t v = 0; v < table.size(); ++v) {
-        Key key = table.key(v);
-        for (int i = 0; i < kDim; ++i) {
-          key[i] = segtool::neighbor_coordinate(key[i], i, axis, side == 0 ? 1 : -1);
-        }
-        const int32_t found = table.find(key);
-        out[v] = found < 0 ? int32_t(total) : int32_t(found + first);
-      }
+    for (int64_t v = 0; v < table.size(); ++v) {
+      Key key = table.key(v);
+      for (int i = 0; i < kDim; ++i) key[i] = segtool::neighbor_coordinate(key[i], i, axis, 1);
+      const int32_t found = table.find(key);
+      ahead[first + v] = found < 0 ? int32_t(total) : int32_t(first + found);
+      if (found >= 0) behind[first + found] = int32_t(first + v);
     }
   }
 }
@@ -120,8 +160,11 @@ int check(const float* image, int64_t n, int64_t height, int64_t width, double s
   }
   const double reach = double(height > width ? height : width) / spatial_sigma + 255.0 / color_sigma;
   if (reach > 1e8) return segtool::fail("spatial_sigma or color_sigma is too small for the image's size");
-  for (int64_t i = 0; i < n * 3 * height * width; ++i) {
-    // Written so that NaN fails too.
+  // Written so that NaN fails too. The first loop is quick, the second finds the place.
+  const int64_t count = n * 3 * height * width;
+  int bad = 0;
+  for (int64_t i = 0; i < count; ++i) bad |= !(image[i] >= 0.0f) | !(image[i] <= 255.0f);
+  for (int64_t i = 0; bad && i < count; ++i) {
     if (!(image[i] >= 0.0f && image[i] <= 255.0f)) {
       return segtool::fail("image: value " + std::to_string(image[i]) + " at index " + std::to_string(i) +
                            "; levels must be finite and within 0..255");
@@ -142,23 +185,24 @@ int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t
                           segtool_lattice** lattice) try {
   *lattice = nullptr;
   if (check(image, n, height, width, spatial_sigma, color_sigma)) return 1;
-  const segtool::FeatureScale scale = segtool::feature_scale(spatial_sigma, color_sigma);
-  const int64_t pixels = height * width;
+  const Batch batch{image, n, height, width, segtool::feature_scale(spatial_sigma, color_sigma), vertex, weight};
+  std::vector<Band> bands = cut_into_bands(batch);
+  const int64_t bands_each = int64_t(bands.size()) / n;
+  if (!parallel(int64_t(bands.size()), [&](int64_t i) { enclose_band(batch, bands[i]); })) throw std::bad_alloc();
 
-  std::vector<VertexTable> tables(n);
-  std::vector<int64_t> first(n + 1, 0);
+  std::vector<VertexTable> tables;
+  std::vector<int64_t> first(1, 0);
   for (int64_t b = 0; b < n; ++b) {
-    int32_t* image_vertex = vertex + b * pixels * kCorners;
-    enclose_pixels(image + b * 3 * pixels, height, width, scale, tables[b], image_vertex,
-                   weight + b * pixels * kCorners);
-    for (int64_t i = 0; i < pixels * kCorners; ++i) image_vertex[i] += int32_t(first[b]);
-    first[b + 1] = first[b] + tables[b].size();
+    Band* begin = bands.data() + b * bands_each;
+    tables.push_back(join_bands(begin, begin + bands_each, first[b]));
+    first.push_back(first[b] + tables[b].size());
   }
+  parallel(int64_t(bands.size()), [&](int64_t i) { renumber(batch, bands[i]); });
   auto owned = std::make_unique<segtool_lattice>();
   owned->vertex_count = first[n];
   owned->neighbor.resize(2 * kCorners * first[n]);
   for (int64_t b = 0; b < n; ++b) link_neighbors(tables[b], first[b], first[n], owned->neighbor.data());
-  if (normalize(vertex, weight, owned->neighbor.data(), n, pixels, first[n])) return 1;
+  if (normalize(vertex, weight, owned->neighbor.data(), n, batch.pixels(), first[n])) return 1;
   *vertex_count = first[n];
   *lattice = owned.release();
   return 0;

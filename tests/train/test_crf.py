@@ -7,7 +7,6 @@ import torch
 from segtool.bilateral import torch_lattice
 from segtool.bilateral.torch_reference import gaussian_kernel, mean_field, pixel_features
 from segtool.train.models import DenseCRF, KernelWidths
-from segtool.train.models.crf import gaussian_blur, gaussian_taps
 
 WIDTHS = KernelWidths(1.5, 10.0, 40.0)
 
@@ -40,15 +39,6 @@ def test_mean_field_is_the_exact_one_up_to_the_lattice(image, compatibility):
     exact = mean_field(unary, kernels, tables, 4).T.reshape(5, 24, 30)
     assert (got.argmax(0) == exact.argmax(0)).float().mean() > 0.98
     assert (got - exact).abs().mean() < 0.01
-
-
-def test_spatial_convolution_is_the_gaussian_kernel_matrix(image):
-    values = torch.rand(1, 3, 24, 30)
-    taps = gaussian_taps(1.5).float()
-    scale = gaussian_blur(torch.ones(1, 1, 24, 30), taps).rsqrt()
-    blurred = scale * gaussian_blur(scale * values, taps)
-    exact = gaussian_kernel(pixel_features(image[0], 1.5)) @ values[0].flatten(1).T
-    torch.testing.assert_close(blurred[0].flatten(1).T, exact, atol=2e-6, rtol=1e-5)
 
 
 def test_gradients_against_finite_differences_in_float64(image):

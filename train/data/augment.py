@@ -57,43 +57,31 @@ def _randint(inclusive: int) -> int:
 class TrainingCrops(Dataset):
     """Augmented crops: image float32 [3,h,w] with levels 0..255, labels int64 [h,w]."""
 
-    def __init__(
-        self,
-        dataset: SegmentationDataset,
-        config: DataConfig,
-        *,
-        crop: tuple[int, int] | None = None,
-        scale: tuple[float, float] | None = None,
-    ) -> None:
+    def __init__(self, dataset: SegmentationDataset, config: DataConfig) -> None:
         self._dataset, self._config = dataset, config
         self._cache: dict[int, Sample] | None = {} if config.cache else None
         fill = {tv_tensors.Image: [124, 116, 104], tv_tensors.Mask: dataset.ignore_index}
         jitter = config.color_jitter
         self._transform = v2.Compose(
             [
-                RandomScaledCrop(crop or config.crop, scale or config.scale, fill),
+                RandomScaledCrop(config.crop, config.scale, fill),
                 v2.RandomHorizontalFlip(0.5 if config.flip else 0.0),
                 v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
             ]
         )
 
-    def variant(self, *, crop: tuple[int, int], scale: tuple[float, float]) -> "TrainingCrops":
-        """The same images, and the same cache, cut otherwise."""
-        other = TrainingCrops(self._dataset, self._config, crop=crop, scale=scale)
-        other._cache = self._cache
-        return other
-
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self._load(index)
+        sample = self.load(index)
         image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
         mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
         image, mask = self._transform(image, mask)
         return image.as_subclass(Tensor).float(), mask.as_subclass(Tensor).long()
 
-    def _load(self, index: int) -> Sample:
+    def load(self, index: int) -> Sample:
+        """A whole image and its labels, from the cache if there is one."""
         if self._cache is None:
             return self._dataset.load(index)
         if index not in self._cache:

@@ -1,0 +1,42 @@
+"""The spatial Gaussian kernel in plain torch: runs on any device and exports as standard convolutions."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def spatial_filter(values: Tensor, sigma: float) -> Tensor:
+    """Filters values [N,C,H,W] with g(x) g(y), g(x) = exp(-x^2 / 2 sigma^2), normalised symmetrically.
+
+    Args:
+        sigma: standard deviation in pixels.
+
+    Returns:
+        D^-1/2 K D^-1/2 values, D = diag(K 1): [N,C,H,W]. Outside the image there is nothing.
+    """
+    taps = gaussian_taps(sigma).to(values)
+    height, width = values.shape[2:]
+    # The degree of a pixel is a product of one factor for its row and one for its column.
+    rows = _blur_rows(values.new_ones(1, 1, height, 1), taps)
+    columns = _blur_columns(values.new_ones(1, 1, 1, width), taps)
+    scale = torch.rsqrt(rows * columns)
+    return scale * _blur_rows(_blur_columns(scale * values, taps), taps)
+
+
+def gaussian_taps(sigma: float) -> Tensor:
+    """exp(-x^2 / 2 sigma^2) for |x| <= 5 sigma: what is cut off is below float32 precision."""
+    radius = math.ceil(5 * sigma)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    return torch.exp(-0.5 * (x / sigma) ** 2)
+
+
+def _blur_columns(values: Tensor, taps: Tensor) -> Tensor:
+    kernel = taps.expand(values.shape[1], 1, 1, -1)
+    return F.conv2d(values, kernel, padding=(0, taps.shape[0] // 2), groups=values.shape[1])
+
+
+def _blur_rows(values: Tensor, taps: Tensor) -> Tensor:
+    kernel = taps[:, None].expand(values.shape[1], 1, -1, 1)
+    return F.conv2d(values, kernel, padding=(taps.shape[0] // 2, 0), groups=values.shape[1])

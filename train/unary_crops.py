@@ -1,0 +1,55 @@
+"""What the CRF learns from: crops of the fixed network's logits on whole training images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segtool.train.data.augment import TrainingCrops
+from segtool.train.models import Segmenter
+
+UnaryCrop = tuple[Tensor, Tensor, Tensor]
+
+
+class UnaryCrops(Dataset):
+    """Random crops (logits float32 [C,h,w], image float32 [3,h,w] with levels 0..255, labels int64 [h,w]).
+
+    The network sees the whole image and the crop is not augmented: colours, scale and context are those with
+    which the CRF will run. Colour jitter, for one, would teach it other contrasts than the camera's.
+
+    Args:
+        images: the training images.
+        segmenter: its network makes the logits, wherever it lies.
+        crop: height, width in pixels; a smaller image is padded with void.
+        ignore_index: the label of void.
+    """
+
+    def __init__(self, images: TrainingCrops, segmenter: Segmenter, crop: tuple[int, int], ignore_index: int) -> None:
+        self._images, self._segmenter = images, segmenter
+        self._crop, self._ignore_index = crop, ignore_index
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @torch.no_grad()
+    def __getitem__(self, index: int) -> UnaryCrop:
+        sample = self._images.load(index)
+        image = torch.from_numpy(sample.image).permute(2, 0, 1).float()
+        labels = torch.from_numpy(sample.labels).long()
+        logits = self._segmenter.unary(image[None].to(self._segmenter.mean.device))[0].cpu()
+        return self._cut(logits, image, labels)
+
+    def _cut(self, logits: Tensor, image: Tensor, labels: Tensor) -> UnaryCrop:
+        (height, width), (crop_h, crop_w) = labels.shape, self._crop
+        top, left = _randint(height - crop_h), _randint(width - crop_w)
+        window = (..., slice(top, top + crop_h), slice(left, left + crop_w))
+        missing = (0, max(0, crop_w - width), 0, max(0, crop_h - height))
+        return (
+            F.pad(logits[window], missing),
+            F.pad(image[window], missing),
+            F.pad(labels[window], missing, value=self._ignore_index),
+        )
+
+
+def _randint(inclusive: int) -> int:
+    return int(torch.randint(0, max(0, inclusive) + 1, ()))
