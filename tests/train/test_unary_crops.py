@@ -35,4 +35,5 @@ def test_a_smaller_image_is_padded_with_void(tiny_run):
     _, image, labels = crops[3]
     assert image.shape == (3, 100, 80)
     assert torch.equal(labels[:64, :64], torch.from_numpy(sample.labels).long())
-    assert (labels[64:] == 255).all() and (labels[:, 64:] == 255).all()
+    assert (labels[64:] == 255).all()
+    assert (labels[:, 64:] == 255).all()
