@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segtool.bilateral import native, torch_spatial
 from segtool.bilateral.geometry import CORNERS
+from segtool.errors import SegtoolError
 
 
 @torch.library.custom_op("segtool::bilateral_lattice", mutates_args=(), device_types="cpu")
@@ -19,9 +20,9 @@ def bilateral_lattice(image: Tensor, spatial_sigma: float, color_sigma: float) -
         vertex int32 [N*H*W,6], weight float32 [N*H*W,6], neighbor int32 [6,2,M]. M means "none".
 
     Raises:
-        SegtoolError: a level that is not finite or outside 0..255, a sigma that is not positive.
+        SegtoolError: not three channels, a level that is not finite or outside 0..255, a sigma that is not positive.
     """
-    image = image.detach().to(torch.float32).contiguous()
+    image = _levels(image)
     n, _, height, width = image.shape
     vertex = torch.empty((n * height * width, CORNERS), dtype=torch.int32)
     weight = torch.empty((n * height * width, CORNERS), dtype=torch.float32)
@@ -43,9 +44,15 @@ def bilateral_lattice(image: Tensor, spatial_sigma: float, color_sigma: float) -
     return vertex, weight, tables[0]
 
 
+def _levels(image: Tensor) -> Tensor:
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise SegtoolError("image must be [N,3,H,W]", where=str(list(image.shape)))
+    return image.detach().to(torch.float32).contiguous()
+
+
 @bilateral_lattice.register_kernel("cuda")
 def _lattice_cuda(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    image = image.detach().to(torch.float32).contiguous()
+    image = _levels(image)
     n, _, height, width = image.shape
     pixels = n * height * width
     capacity = pixels * CORNERS  # every corner its own vertex: never overflows
@@ -93,7 +100,11 @@ def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: T
     """Filters values [N,C,H,W] (float32) on a lattice; `reverse` gives the exact adjoint.
 
     Channel-last values give a channel-last result, any other a contiguous one.
+
+    Raises:
+        SegtoolError: other dtypes than float32 and int32, a lattice of other images.
     """
+    _check_filter(values, vertex, weight, neighbor)
     layout = _layout(values)
     values = values.contiguous(memory_format=layout)
     vertex, weight, neighbor = (t.contiguous() for t in (vertex, weight, neighbor))
@@ -110,6 +121,16 @@ def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: T
     return out
 
 
+def _check_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor) -> None:
+    dtypes = [t.dtype for t in (values, weight, vertex, neighbor)]
+    if dtypes != [torch.float32, torch.float32, torch.int32, torch.int32]:
+        raise SegtoolError("values and weight must be float32, vertex and neighbor int32", where=str(dtypes))
+    shapes = [tuple(t.shape) for t in (values, vertex, weight, neighbor)]
+    pixels = values.numel() // max(values.shape[1], 1) if values.ndim == 4 else -1
+    if shapes[1:] != [(pixels, CORNERS), (pixels, CORNERS), (CORNERS, 2, *shapes[3][2:])] or neighbor.ndim != 3:
+        raise SegtoolError("values [N,C,H,W] and lattice are of different images", where=str(shapes))
+
+
 def _layout(values: Tensor) -> torch.memory_format:
     if not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
@@ -118,6 +139,7 @@ def _layout(values: Tensor) -> torch.memory_format:
 
 @bilateral_filter.register_kernel("cuda")
 def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
+    _check_filter(values, vertex, weight, neighbor)
     layout = _layout(values)  # the kernels know one layout; the answer has the one that is promised
     values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
     n, channels, height, width = values.shape
@@ -169,6 +191,7 @@ def spatial_filter(values: Tensor, sigma: float) -> Tensor:
 
     Channel-last values give a channel-last result, any other a contiguous one.
     """
+    _check_values(values)
     layout = _layout(values)
     values = values.contiguous(memory_format=layout)
     n, channels, height, width = values.shape
@@ -179,8 +202,14 @@ def spatial_filter(values: Tensor, sigma: float) -> Tensor:
     return out
 
 
+def _check_values(values: Tensor) -> None:
+    if values.ndim != 4 or values.dtype != torch.float32:
+        raise SegtoolError("values must be float32 [N,C,H,W]", where=f"{values.dtype} {list(values.shape)}")
+
+
 @spatial_filter.register_kernel("cuda")
 def _spatial_cuda(values: Tensor, sigma: float) -> Tensor:
+    _check_values(values)
     return torch_spatial.spatial_filter(values, sigma).contiguous(memory_format=_layout(values))
 
 
@@ -198,3 +227,9 @@ def _spatial_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
 
 
 spatial_filter.register_autograd(_spatial_backward, setup_context=_save_sigma)
+
+
+# Inside autocast the operators get and give float32: half has too few digits for the sums over a kernel.
+for _operator in (bilateral_lattice, bilateral_filter, spatial_filter):
+    for _device in ("cpu", "cuda"):
+        _operator.register_autocast(_device, torch.float32)

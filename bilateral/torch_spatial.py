@@ -17,12 +17,16 @@ def spatial_filter(values: Tensor, sigma: float) -> Tensor:
         D^-1/2 K D^-1/2 values, D = diag(K 1): [N,C,H,W]. Outside the image there is nothing.
     """
     taps = gaussian_taps(sigma).to(values)
-    height, width = values.shape[2:]
-    # The degree of a pixel is a product of one factor for its row and one for its column.
-    rows = _blur_rows(values.new_ones(1, 1, height, 1), taps)
-    columns = _blur_columns(values.new_ones(1, 1, 1, width), taps)
-    scale = torch.rsqrt(rows * columns)
+    scale = torch.rsqrt(degree(values, sigma))
     return scale * _blur_rows(_blur_columns(scale * values, taps), taps)
+
+
+def degree(values: Tensor, sigma: float) -> Tensor:
+    """D of images as large as values [N,C,H,W]: [1,1,H,W], one factor for the row times one for the column."""
+    taps = gaussian_taps(sigma).to(values)
+    rows = _blur_rows(values.new_ones(1, 1, values.shape[2], 1), taps)
+    columns = _blur_columns(values.new_ones(1, 1, 1, values.shape[3]), taps)
+    return rows * columns
 
 
 def gaussian_taps(sigma: float) -> Tensor:

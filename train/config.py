@@ -64,6 +64,7 @@ class CrfStageConfig(StageConfig):
     bilateral_beta: list[float] = [8.0, 13.0]  # levels
     weight: list[tuple[float, float]] = [(0.5, 1.0), (1.0, 2.0)]  # spatial, bilateral
     compatibility: Literal["full", "per-class", "per-kernel"] = "full"
+    learn_widths: bool = False  # by gradient, from where the search ended
     iterations: int = Field(default=5, ge=1)  # in training
     inference_iterations: int = Field(default=10, ge=1)
     crop: tuple[int, int] = (192, 256)

@@ -161,6 +161,7 @@ class PiecewiseTrainer:
             self.state.widths,
             self.state.weights,
             compatibility=config.compatibility,
+            learn_widths=config.learn_widths,
             iterations=config.inference_iterations,
         )
 

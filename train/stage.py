@@ -42,7 +42,7 @@ class StageModule(L.LightningModule):
             self.segmenter.network.eval()  # batch norm keeps its statistics
 
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
-        *_, image, labels = batch
+        image, labels = batch[-2:]
         unary = batch[0] if self.stage == "crf" else self.segmenter.unary(image)
         if not self.uses_crf:
             return self.criterion(unary, labels)

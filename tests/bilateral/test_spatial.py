@@ -47,15 +47,6 @@ def test_a_sigma_without_meaning_is_refused(sigma):
         torch_ops.spatial_filter(torch.rand(1, 1, 4, 4), sigma)
 
 
-def test_torch_accepts_the_operators(photo):
-    values = torch.rand(1, 2, 20, 24, requires_grad=True)
-    image = torch.from_numpy(photo[:20, :24].copy()).permute(2, 0, 1)[None].float()
-    lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
-    torch.library.opcheck(torch.ops.segtool.spatial_filter.default, (values, 1.5))
-    torch.library.opcheck(torch.ops.segtool.bilateral_filter.default, (values, *lattice))
-    torch.library.opcheck(torch.ops.segtool.bilateral_lattice.default, (image, 10.0, 20.0))
-
-
 def test_raw_pointers():
     values = np.random.default_rng(0).random((2, 5, 6, 3), dtype=np.float32)
     out = np.empty_like(values)

@@ -110,3 +110,26 @@ def test_crf_repairs_noise_between_two_flat_halves():
     after = (crf(logits, image)[0].argmax(0).numpy() == truth).mean()
     assert before < 0.9
     assert after > 0.995
+
+
+def test_widths_learn_towards_those_that_made_the_target(image):
+    """The labels come from the exact mean field of other widths; following the gradient goes there."""
+    logits = 2 * torch.nn.functional.interpolate(
+        torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(1)), (24, 30), mode="bilinear"
+    )
+    logits += 0.5 * torch.randn(1, 4, 24, 30, generator=torch.Generator().manual_seed(2))
+    kernels = [
+        gaussian_kernel(pixel_features(image[0], 2.5)),
+        gaussian_kernel(pixel_features(image[0], 5.0, 20.0)),
+    ]
+    exact = mean_field(logits[0].flatten(1).T, kernels, [torch.eye(4), 2 * torch.eye(4)], 4).T.reshape(1, 4, 24, 30)
+    crf = DenseCRF(4, KernelWidths(1.5, 8.0, 35.0), (1.0, 2.0), learn_widths=True, iterations=4)
+    optimizer = torch.optim.Adam([crf.log_widths], lr=0.1)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(crf(logits, image), exact).backward()
+        optimizer.step()
+    assert crf.widths.spatial_gamma == pytest.approx(2.5, rel=0.25)
+    assert crf.widths.bilateral_alpha == pytest.approx(5.0, rel=0.3)
+    assert crf.widths.bilateral_beta == pytest.approx(20.0, rel=0.3)
+    assert crf.to_card().bilateral_alpha == pytest.approx(crf.widths.bilateral_alpha)

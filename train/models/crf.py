@@ -5,16 +5,18 @@ Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gauss
 as Recurrent Neural Networks" (2015).
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_ops, torch_spatial
+from segtool.bilateral import torch_ops, torch_spatial, torch_widths
 from segtool.card import CrfCard
 
 Compatibility = Literal["full", "per-class", "per-kernel"]
+Filter = Callable[[Tensor], Tensor]
 
 
 class KernelWidths(NamedTuple):
@@ -36,6 +38,7 @@ class DenseCRF(nn.Module):
         widths: of the kernels.
         weights: initial Potts weights of the spatial and the bilateral kernel: M = w I.
         compatibility: what is learned of each M: every entry, its diagonal, or one weight.
+        learn_widths: whether the widths are learned too.
         iterations: mean-field iterations when forward is not told otherwise.
     """
 
@@ -46,10 +49,13 @@ class DenseCRF(nn.Module):
         weights: tuple[float, float],
         *,
         compatibility: Compatibility = "full",
+        learn_widths: bool = False,
         iterations: int = 10,
     ) -> None:
         super().__init__()
-        self.classes, self.widths, self.iterations = classes, widths, iterations
+        self.classes, self.iterations, self._initial_widths = classes, iterations, widths
+        # As logarithms: they stay positive, and a step changes them by a share of themselves.
+        self.log_widths = nn.Parameter(torch.tensor(widths).log()) if learn_widths else None
         start = {"full": torch.eye(classes), "per-class": torch.ones(classes), "per-kernel": torch.ones(())}
         self.unary_scale = nn.Parameter(torch.ones(classes))
         self.spatial_weight = nn.Parameter(weights[0] * start[compatibility])
@@ -70,20 +76,35 @@ class DenseCRF(nn.Module):
             return self._mean_field(logits.float(), image.float(), iterations or self.iterations)
 
     def _mean_field(self, logits: Tensor, image: Tensor, iterations: int) -> Tensor:
-        lattice = torch_ops.bilateral_lattice(image, self.widths.bilateral_alpha, self.widths.bilateral_beta)
+        spatial, bilateral = self._filters(image)
         tables = [self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)]
-        # Exported, everything but the lattice is standard operators on contiguous [N,C,H,W]. Otherwise the
-        # classes of a pixel lie together in memory, which is what the filters and matrix products read.
-        exporting = torch.compiler.is_exporting()
-        blur = torch_spatial.spatial_filter if exporting else torch_ops.spatial_filter
-        mix = _mix if exporting else _mix_rows
+        mix = _mix if torch.compiler.is_exporting() else _mix_rows
+        # The classes of a pixel lie together in memory, which is what filters and matrix products read.
         unary = (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
         z = unary
         for _ in range(iterations):
             q = z.softmax(1)
-            messages = [blur(q, self.widths.spatial_gamma), torch_ops.bilateral_filter(q, *lattice)]
-            z = unary + mix(messages, tables)
+            z = unary + mix([spatial(q), bilateral(q)], tables)
         return z
+
+    def _filters(self, image: Tensor) -> tuple[Filter, Filter]:
+        """The spatial and the bilateral kernel of an image."""
+        gamma, alpha, beta = self.widths
+        lattice = torch_ops.bilateral_lattice(image, alpha, beta)
+        if self.log_widths is not None and torch.is_grad_enabled():
+            g, a, b = self.log_widths.exp().unbind()
+            return (
+                lambda q: torch_widths.spatial_filter(q, g),
+                lambda q: torch_widths.bilateral_filter(q, lattice, image, a, b),
+            )
+        # Exported, the spatial kernel is a pair of standard convolutions.
+        face = torch_spatial if torch.compiler.is_exporting() else torch_ops
+        return (lambda q: face.spatial_filter(q, gamma)), (lambda q: torch_ops.bilateral_filter(q, *lattice))
+
+    @property
+    def widths(self) -> KernelWidths:
+        """The kernel widths as they are now."""
+        return self._initial_widths if self.log_widths is None else KernelWidths(*self.log_widths.exp().tolist())
 
     def matrix(self, weight: Tensor) -> Tensor:
         """A compatibility as a matrix [C,C], whatever of it is learned."""
