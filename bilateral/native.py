@@ -5,7 +5,7 @@ The calls release Python's interpreter lock and may be made from several threads
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,8 @@ def _library() -> ctypes.CDLL:
     lib.segtool_lattice_free.argtypes = [ptr]
     lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, int32, ptr]
     lib.segtool_spatial_filter.argtypes = [ptr, i64, i64, i64, i64, f64, ptr]
+    lib.segtool_mean_field_update.argtypes = [ptr, ptr, ptr, ptr, ptr, i64, i64, i64, int32, int32, ptr]
+    lib.segtool_mean_field.argtypes = [ptr, ptr, i64, i64, i64, i64, f64, f64, f64, ptr, ptr, int32, ptr]
     lib.segtool_cuda_lattice_workspace.argtypes = [i64, i64, i64, i64]
     lib.segtool_cuda_lattice_workspace.restype = i64
     lib.segtool_cuda_lattice_build.argtypes = [
@@ -154,6 +156,13 @@ def spatial_filter_pointers(values: int, shape: tuple[int, int, int, int], sigma
     _check(_library().segtool_spatial_filter(values, *shape, sigma, out))
 
 
+def mean_field_update_pointers(
+    inputs: Sequence[int], shape: tuple[int, int, int], out: int, *, normalize: bool, channels_last: bool
+) -> None:
+    """One local update; inputs are the addresses of unary, two messages, two tables; shape is (N, C, pixels)."""
+    _check(_library().segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
+
+
 def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_sigma: float) -> Lattice:
     """Builds the lattice of images [N,3,H,W] with levels 0..255.
 
@@ -197,4 +206,40 @@ def bilateral_filter(values: NDArray[np.float32], lattice: Lattice, reverse: boo
     pointers = (lattice.vertex.ctypes.data, lattice.weight.ctypes.data, lattice.neighbor.ctypes.data)
     shape = (n, channels, height * width, lattice.neighbor.shape[2])
     filter_pointers(values.ctypes.data, pointers, shape, out.ctypes.data, reverse=reverse)
+    return out
+
+
+def mean_field(
+    logits: NDArray[np.float32],
+    image: NDArray[np.float32],
+    widths: tuple[float, float, float],
+    tables: tuple[NDArray[np.float32], NDArray[np.float32]],
+    iterations: int = 10,
+) -> NDArray[np.float32]:
+    """Mean-field inference of the dense CRF: Q after `iterations`, float32 [N,C,H,W].
+
+    Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials" (2011).
+
+    Args:
+        logits: [N,C,H,W], of the unary term.
+        image: [N,3,H,W], RGB levels 0..255.
+        widths: spatial gamma (pixels), bilateral alpha (pixels) and beta (levels).
+        tables: spatial and bilateral compatibility, [C,C]; w times the identity is the Potts model.
+
+    Raises:
+        SegtoolError: shapes that do not fit, a level outside 0..255, a width that is not positive.
+    """
+    logits, image, spatial, bilateral = (
+        np.ascontiguousarray(array, dtype=np.float32) for array in (logits, image, *tables)
+    )
+    n, classes, height, width = logits.shape if logits.ndim == 4 else (0, 0, 0, 0)
+    expected = [(n, 3, height, width), (classes, classes), (classes, classes)]
+    if logits.ndim != 4 or [image.shape, spatial.shape, bilateral.shape] != expected:
+        shapes = [list(a.shape) for a in (logits, image, spatial, bilateral)]
+        raise SegtoolError("need logits [N,C,H,W], image [N,3,H,W] and two tables [C,C]", where=str(shapes))
+    out = np.empty_like(logits)
+    pointers = [array.ctypes.data for array in (logits, image, spatial, bilateral, out)]
+    _check(
+        _library().segtool_mean_field(*pointers[:2], *logits.shape, *widths, *pointers[2:4], iterations, pointers[4])
+    )
     return out

@@ -1,4 +1,4 @@
-"""The native library as torch operators: `torch.ops.segtool.bilateral_lattice`, `bilateral_filter`, `spatial_filter`.
+"""The native library as torch operators: `torch.ops.segtool.bilateral_lattice` and `bilateral_filter`.
 
 On the CPU and, where the library has CUDA kernels, on CUDA tensors. Images take no gradient: the
 lattice is a piecewise constant structure. Values do: backward is the filter with `reverse` flipped.
@@ -7,8 +7,9 @@ lattice is a piecewise constant structure. Values do: backward is the filter wit
 import torch
 from torch import Tensor
 
-from segtool.bilateral import native, torch_spatial
+from segtool.bilateral import native
 from segtool.bilateral.geometry import CORNERS
+from segtool.bilateral.torch_layout import memory_layout
 from segtool.errors import SegtoolError
 
 
@@ -105,7 +106,7 @@ def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: T
         SegtoolError: other dtypes than float32 and int32, a lattice of other images.
     """
     _check_filter(values, vertex, weight, neighbor)
-    layout = _layout(values)
+    layout = memory_layout(values)
     values = values.contiguous(memory_format=layout)
     vertex, weight, neighbor = (t.contiguous() for t in (vertex, weight, neighbor))
     n, channels, height, width = values.shape
@@ -131,16 +132,10 @@ def _check_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tens
         raise SegtoolError("values [N,C,H,W] and lattice are of different images", where=str(shapes))
 
 
-def _layout(values: Tensor) -> torch.memory_format:
-    if not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    return torch.contiguous_format
-
-
 @bilateral_filter.register_kernel("cuda")
 def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
     _check_filter(values, vertex, weight, neighbor)
-    layout = _layout(values)  # the kernels know one layout; the answer has the one that is promised
+    layout = memory_layout(values)  # the kernels know one layout; the answer has the one that is promised
     values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
     n, channels, height, width = values.shape
     capacity = neighbor.shape[2]
@@ -168,7 +163,7 @@ def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tenso
 
 @bilateral_filter.register_fake
 def _(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
-    return torch.empty_like(values, memory_format=_layout(values))
+    return torch.empty_like(values, memory_format=memory_layout(values))
 
 
 def _save_lattice(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
@@ -185,51 +180,7 @@ def _filter_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor)
 bilateral_filter.register_autograd(_filter_backward, setup_context=_save_lattice)
 
 
-@torch.library.custom_op("segtool::spatial_filter", mutates_args=(), device_types="cpu")
-def spatial_filter(values: Tensor, sigma: float) -> Tensor:
-    """Filters values [N,C,H,W] (float32) with the spatial kernel, normalised symmetrically: its own adjoint.
-
-    Channel-last values give a channel-last result, any other a contiguous one.
-    """
-    _check_values(values)
-    layout = _layout(values)
-    values = values.contiguous(memory_format=layout)
-    n, channels, height, width = values.shape
-    last = layout == torch.channels_last
-    shape = (n, height, width, channels) if last else (n * channels, height, width, 1)
-    out = torch.empty_like(values, memory_format=layout)
-    native.spatial_filter_pointers(values.data_ptr(), shape, sigma, out.data_ptr())
-    return out
-
-
-def _check_values(values: Tensor) -> None:
-    if values.ndim != 4 or values.dtype != torch.float32:
-        raise SegtoolError("values must be float32 [N,C,H,W]", where=f"{values.dtype} {list(values.shape)}")
-
-
-@spatial_filter.register_kernel("cuda")
-def _spatial_cuda(values: Tensor, sigma: float) -> Tensor:
-    _check_values(values)
-    return torch_spatial.spatial_filter(values, sigma).contiguous(memory_format=_layout(values))
-
-
-@spatial_filter.register_fake
-def _(values: Tensor, sigma: float) -> Tensor:
-    return torch.empty_like(values, memory_format=_layout(values))
-
-
-def _save_sigma(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-    ctx.sigma = inputs[1]  # type: ignore[attr-defined]
-
-
-def _spatial_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
-    return spatial_filter(gradient, ctx.sigma), None  # type: ignore[attr-defined]
-
-
-spatial_filter.register_autograd(_spatial_backward, setup_context=_save_sigma)
-
-
 # Inside autocast the operators get and give float32: half has too few digits for the sums over a kernel.
-for _operator in (bilateral_lattice, bilateral_filter, spatial_filter):
+for _operator in (bilateral_lattice, bilateral_filter):
     for _device in ("cpu", "cuda"):
         _operator.register_autocast(_device, torch.float32)

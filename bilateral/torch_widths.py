@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segtool.bilateral import torch_ops, torch_spatial
+from segtool.bilateral import torch_mean_field, torch_ops, torch_plain
 
 Lattice = tuple[Tensor, Tensor, Tensor]
 Filter = Callable[[Tensor], Tensor]
@@ -35,7 +35,7 @@ def bilateral_filter(values: Tensor, lattice: Lattice, image: Tensor, alpha: Ten
 
 
 def spatial_filter(values: Tensor, gamma: Tensor) -> Tensor:
-    """`torch_ops.spatial_filter` of values [N,C,H,W] with a gradient for gamma (scalar, pixels)."""
+    """`torch_mean_field.spatial_filter` of values [N,C,H,W] with a gradient for gamma (scalar, pixels)."""
     return _SpatialFilter.apply(values, gamma)  # type: ignore[no-any-return]
 
 
@@ -75,7 +75,7 @@ class _BilateralFilter(torch.autograd.Function):
 class _SpatialFilter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor, gamma: Tensor) -> Tensor:
-        out = torch_ops.spatial_filter(values, float(gamma))
+        out = torch_mean_field.spatial_filter(values, float(gamma))
         ctx.save_for_backward(values, out, gamma)
         return out
 
@@ -85,9 +85,9 @@ class _SpatialFilter(torch.autograd.Function):
         values, out, gamma = ctx.saved_tensors  # type: ignore[attr-defined]
 
         def apply(v: Tensor) -> Tensor:
-            return torch_ops.spatial_filter(v, float(gamma))
+            return torch_mean_field.spatial_filter(v, float(gamma))
 
-        root_degree = torch_spatial.degree(values, float(gamma)).sqrt()
+        root_degree = torch_plain.degree(values, float(gamma)).sqrt()
         adjoint = apply(gradient)  # the kernel is symmetric
         terms = _Terms(apply, values, out, gradient, adjoint, root_degree)
         return adjoint, terms.width_gradient(_positions(values), gamma)

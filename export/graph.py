@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segtool.bilateral import torch_plain
 from segtool.train.models import Segmenter
 
 INPUT = "image"
@@ -25,7 +26,7 @@ class DeployedGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         unary, refined = self.segmenter(image.permute(0, 3, 1, 2).float())
-        probabilities = refined.softmax(1)
+        probabilities = torch_plain.softmax(refined)
         confidence, labels = probabilities.max(1)
         outputs = [_bytes(labels), confidence]
         if self.segmenter.crf is not None:

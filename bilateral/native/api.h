@@ -30,7 +30,7 @@ SEGTOOL_API void segtool_lattice_free(segtool_lattice* lattice);
 
 // Filters values [n,channels,pixels] to out of the same layout (pixels = height * width).
 // channels_last != 0: both are [n,pixels,channels] instead.
-// reverse != 0 blurs the axes in the opposite order, which is the exact adjoint.
+// reverse != 0 blurs the axes in the opposite order, which is the exact adjoint. out may be values.
 SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const float* weight,
                                const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
                                int64_t vertex_count, int reverse, int channels_last, float* out);
@@ -39,6 +39,24 @@ SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const
 // channels and inner = 1, or planes = n and inner = channels. The kernel is symmetric, so it is its own adjoint.
 SEGTOOL_API int segtool_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width,
                                        int64_t inner, double sigma, float* out);
+
+// What a mean-field iteration does at each pixel once the messages are there: z = unary + spatial * spatial_table +
+// bilateral * bilateral_table, a row of channels times a [channels,channels] matrix; out = softmax(z) over the
+// channels if normalize != 0, else z. Arrays are [n,channels,pixels], or [n,pixels,channels] if channels_last != 0.
+// A message may be null, its table too: there is none. out may be any of the inputs.
+SEGTOOL_API int segtool_mean_field_update(const float* unary, const float* spatial, const float* bilateral,
+                                          const float* spatial_table, const float* bilateral_table, int64_t n,
+                                          int64_t channels, int64_t pixels, int normalize, int channels_last,
+                                          float* out);
+
+// Mean-field inference of the dense CRF (Kraehenbuehl and Koltun 2011, algorithm 1).
+//   logits  [n,classes,height,width]; image [n,3,height,width], levels 0..255
+//   spatial_table, bilateral_table  [classes,classes] compatibilities; w times the identity is the Potts model
+//   out     [n,classes,height,width]: Q after `iterations`; it must not overlap the inputs
+SEGTOOL_API int segtool_mean_field(const float* logits, const float* image, int64_t n, int64_t classes,
+                                   int64_t height, int64_t width, double spatial_gamma, double bilateral_alpha,
+                                   double bilateral_beta, const float* spatial_table, const float* bilateral_table,
+                                   int iterations, float* out);
 
 // CUDA: the lattice's two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
 // without synchronisation. The lattice has a fixed capacity; neighbor is [6,2,capacity] and the entry

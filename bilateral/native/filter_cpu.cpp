@@ -14,16 +14,20 @@
 #include "errors.h"
 #include "lanes.h"
 #include "simplex.h"
+#include "tiles.h"
 
 namespace {
 
 using segtool::kCorners;
 using segtool::kLanes;
+using segtool::kTile;
 using segtool::Lanes;
 using segtool::load;
+using segtool::run_length;
 using segtool::store;
+using segtool::Strides;
+using segtool::strides;
 constexpr int kWidest = 32;    // channels in a block
-constexpr int kTile = 32;      // pixels transposed together, so that memory is read in runs
 constexpr int kPieces = 64;    // of a pass over vertices or pixels, for the threads to share
 constexpr int64_t kFewPixels = 4096;  // not worth more than one part
 
@@ -32,11 +36,12 @@ struct Arrays {
   const int32_t* vertex;
   const float* weight;
   const int32_t* neighbor;
-  int64_t n, channels, pixels, vertex_count;
-  bool reverse, channels_last;
+  int64_t n, vertex_count;
+  bool reverse;
+  segtool::Layout layout;  // of values and out
   float* out;
 
-  int64_t total() const { return n * pixels; }
+  int64_t total() const { return n * layout.pixels; }
 };
 
 // The channels [first, first + used) of all images, in lattice rows of `width` floats.
@@ -45,57 +50,14 @@ struct Block {
   int used, width;
 };
 
-// Where a run of pixels of one image lies in values or out, and the distance of its channels and pixels.
-struct Strides {
-  int64_t begin, channel, pixel;
-};
-
-Strides strides(const Arrays& a, const Block& b, int64_t pixel) {
-  const int64_t image = pixel / a.pixels, within = pixel % a.pixels;
-  const int64_t base = image * a.channels * a.pixels;
-  if (a.channels_last) return {base + within * a.channels + b.first, 1, a.channels};
-  return {base + b.first * a.pixels + within, a.pixels, 1};
-}
-
-// Pixels from `pixel` on that are of one image and fit in a tile.
-int run_length(const Arrays& a, int64_t pixel, int64_t end) {
-  return int(std::min({int64_t(kTile), end - pixel, a.pixels - pixel % a.pixels}));
-}
-
-template <int W>
-SEGTOOL_INLINE void read_tile(const float* in, const Strides& s, int count, int used, float (*tile)[W]) {
-  if (s.channel == 1) {
-    for (int p = 0; p < count; ++p) {
-      for (int c = 0; c < used; ++c) tile[p][c] = in[p * s.pixel + c];
-    }
-  } else {
-    for (int c = 0; c < used; ++c) {
-      for (int p = 0; p < count; ++p) tile[p][c] = in[c * s.channel + p];
-    }
-  }
-}
-
-template <int W>
-SEGTOOL_INLINE void write_tile(const float (*tile)[W], const Strides& s, int count, int used, float* out) {
-  if (s.channel == 1) {
-    for (int p = 0; p < count; ++p) {
-      for (int c = 0; c < used; ++c) out[p * s.pixel + c] = tile[p][c];
-    }
-  } else {
-    for (int c = 0; c < used; ++c) {
-      for (int p = 0; p < count; ++p) out[c * s.channel + p] = tile[p][c];
-    }
-  }
-}
-
 // Adds the pixels [begin, end) to the lattice; false if a vertex is not one.
 template <int W>
 SEGTOOL_INLINE bool splat_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
   float tile[kTile][W] = {};
   for (int64_t start = begin; start < end;) {
-    const int count = run_length(a, start, end);
-    const Strides s = strides(a, b, start);
-    read_tile<W>(a.values + s.begin, s, count, b.used, tile);
+    const int count = run_length(a.layout, start, end);
+    const Strides s = strides(a.layout, start, b.first);
+    segtool::read_tile(a.values, s, count, b.used, tile[0], W);
     for (int p = 0; p < count; ++p) {
       const int32_t* vertex = a.vertex + (start + p) * kCorners;
       const float* weight = a.weight + (start + p) * kCorners;
@@ -116,7 +78,7 @@ template <int W>
 SEGTOOL_INLINE void slice_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
   float tile[kTile][W];
   for (int64_t start = begin; start < end;) {
-    const int count = run_length(a, start, end);
+    const int count = run_length(a.layout, start, end);
     for (int p = 0; p < count; ++p) {
       const int32_t* vertex = a.vertex + (start + p) * kCorners;
       const float* weight = a.weight + (start + p) * kCorners;
@@ -127,8 +89,8 @@ SEGTOOL_INLINE void slice_as(const Arrays& a, const Block& b, int64_t begin, int
       }
       for (int c = 0; c < W; c += kLanes) store(tile[p] + c, sum[c / kLanes]);
     }
-    const Strides s = strides(a, b, start);
-    write_tile<W>(tile, s, count, b.used, a.out + s.begin);
+    const Strides s = strides(a.layout, start, b.first);
+    segtool::write_tile(tile[0], W, s, count, b.used, a.out);
     start += count;
   }
 }
@@ -230,8 +192,8 @@ bool neighbors_valid(const Arrays& a) {
 int segtool_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
                    int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, int channels_last,
                    float* out) {
-  const Arrays a{values, vertex, weight, neighbor, n, channels, pixels, vertex_count, reverse != 0,
-                 channels_last != 0, out};
+  const Arrays a{values, vertex, weight, neighbor, n, vertex_count, reverse != 0,
+                 {channels, pixels, channels_last != 0}, out};
   bool valid = neighbors_valid(a);
   const int parts = part_count(a);
   const int64_t widest = std::min<int64_t>(kWidest, (channels + kLanes - 1) / kLanes * kLanes);

@@ -3,6 +3,7 @@
 // Functions marked SEGTOOL_CLONES are compiled for several x86-64 instruction sets and chosen when the library
 // is loaded; what they call is marked SEGTOOL_INLINE, to be compiled with them.
 #pragma once
+#include <cstdint>
 #include <cstring>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -16,6 +17,7 @@ namespace segtool {
 
 constexpr int kLanes = 8;
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));  // one AVX register
+using IntLanes = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 SEGTOOL_INLINE Lanes load(const float* from) {
   Lanes lanes;
@@ -23,5 +25,61 @@ SEGTOOL_INLINE Lanes load(const float* from) {
   return lanes;
 }
 SEGTOOL_INLINE void store(float* to, const Lanes& lanes) { std::memcpy(to, &lanes, sizeof(lanes)); }
+
+// e^x for x <= 0, within 2 units of the last place; at least e^-87, so that it stays a normal number. NaN stays NaN.
+// The polynomial is that of Cephes' expf.
+SEGTOOL_INLINE Lanes exp_of_negative(Lanes x) {
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the last bits
+  const Lanes lowest = Lanes{} - 87.0f;
+  x = x < lowest ? lowest : x;
+  const Lanes shifted = x * 1.44269504088896341f + kRounder;
+  const Lanes n = shifted - kRounder;
+  const Lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Lanes y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  IntLanes exponent;
+  std::memcpy(&exponent, &shifted, sizeof(exponent));
+  exponent = (exponent + 127) << 23;  // the bits of kRounder above the integer are shifted out
+  Lanes power;
+  std::memcpy(&power, &exponent, sizeof(power));
+  return y * power;
+}
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SEGTOOL_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+
+// to[j * to_stride + i] = from[i * from_stride + j] for i, j < kLanes.
+SEGTOOL_INLINE void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+#if defined(SEGTOOL_SHUFFLE)
+  Lanes pairs[8], quads[8];
+  for (int i = 0; i < 8; i += 2) {
+    const Lanes a = load(from + i * from_stride), b = load(from + (i + 1) * from_stride);
+    pairs[i] = SEGTOOL_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[i + 1] = SEGTOOL_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int k = 0; k < 2; ++k) {
+      const Lanes a = pairs[i + k], b = pairs[i + k + 2];
+      quads[i + 2 * k] = SEGTOOL_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      quads[i + 2 * k + 1] = SEGTOOL_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    store(to + j * to_stride, SEGTOOL_SHUFFLE(quads[j], quads[j + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    store(to + (j + 4) * to_stride, SEGTOOL_SHUFFLE(quads[j], quads[j + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+#else
+  for (int i = 0; i < kLanes; ++i) {
+    for (int j = 0; j < kLanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+  }
+#endif
+}
 
 }  // namespace segtool

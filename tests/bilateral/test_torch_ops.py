@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.bilateral import torch_ops
+from segtool.bilateral import torch_mean_field, torch_ops
 from segtool.errors import SegtoolError
 
 
@@ -15,7 +15,11 @@ def image(photo):
 def test_torch_accepts_the_operators(image):
     values = torch.rand(1, 2, 20, 24, requires_grad=True)
     lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
+    tables = [torch.rand(2, 2, requires_grad=True) for _ in range(2)]
     torch.library.opcheck(torch.ops.segtool.spatial_filter.default, (values, 1.5))
+    for normalize in (True, False):
+        update = torch.ops.segtool.mean_field_update.default
+        torch.library.opcheck(update, (values, values * 2, values * 3, *tables, normalize))
     torch.library.opcheck(torch.ops.segtool.bilateral_filter.default, (values, *lattice))
     torch.library.opcheck(torch.ops.segtool.bilateral_lattice.default, (image, 10.0, 20.0))
 
@@ -24,7 +28,7 @@ def test_autocast_computes_in_float32(image):
     lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
     values = torch.rand(1, 3, 20, 24).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        bilateral, spatial = torch_ops.bilateral_filter(values, *lattice), torch_ops.spatial_filter(values, 2.0)
+        bilateral, spatial = torch_ops.bilateral_filter(values, *lattice), torch_mean_field.spatial_filter(values, 2.0)
     assert bilateral.dtype == spatial.dtype == torch.float32
     torch.testing.assert_close(bilateral, torch_ops.bilateral_filter(values.float(), *lattice))
     (bilateral + spatial).sum().backward()
@@ -35,7 +39,7 @@ def test_autocast_computes_in_float32(image):
 def test_compiled_it_is_one_graph_with_the_same_result(image):
     def message(image, values):
         lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
-        return torch_ops.bilateral_filter(values.softmax(1), *lattice) + torch_ops.spatial_filter(values, 1.5)
+        return torch_ops.bilateral_filter(values.softmax(1), *lattice) + torch_mean_field.spatial_filter(values, 1.5)
 
     values = torch.rand(1, 3, 20, 24)
     compiled = torch.compile(message, fullgraph=True, backend="aot_eager")
@@ -57,7 +61,7 @@ def test_other_dtypes_are_refused_and_never_misread(image, dtype):
     with pytest.raises(SegtoolError, match="must be float32"):
         torch_ops.bilateral_filter(values, *lattice)
     with pytest.raises(SegtoolError, match="must be float32"):
-        torch_ops.spatial_filter(values, 1.0)
+        torch_mean_field.spatial_filter(values, 1.0)
 
 
 def test_a_lattice_needs_three_channels():

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_ops, torch_spatial, torch_widths
+from segtool.bilateral import torch_mean_field, torch_ops, torch_plain, torch_widths
 from segtool.card import CrfCard
 
 Compatibility = Literal["full", "per-class", "per-kernel"]
@@ -77,15 +76,15 @@ class DenseCRF(nn.Module):
 
     def _mean_field(self, logits: Tensor, image: Tensor, iterations: int) -> Tensor:
         spatial, bilateral = self._filters(image)
-        tables = [self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)]
-        mix = _mix if torch.compiler.is_exporting() else _mix_rows
+        tables = self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)
+        # Exported, all but the bilateral kernel are standard operators.
+        face = torch_plain if torch.compiler.is_exporting() else torch_mean_field
         # The classes of a pixel lie together in memory, which is what filters and matrix products read.
         unary = (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
-        z = unary
-        for _ in range(iterations):
-            q = z.softmax(1)
-            z = unary + mix([spatial(q), bilateral(q)], tables)
-        return z
+        q = torch_plain.softmax(unary)
+        for left in reversed(range(iterations)):
+            q = face.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
+        return q
 
     def _filters(self, image: Tensor) -> tuple[Filter, Filter]:
         """The spatial and the bilateral kernel of an image."""
@@ -97,8 +96,7 @@ class DenseCRF(nn.Module):
                 lambda q: torch_widths.spatial_filter(q, g),
                 lambda q: torch_widths.bilateral_filter(q, lattice, image, a, b),
             )
-        # Exported, the spatial kernel is a pair of standard convolutions.
-        face = torch_spatial if torch.compiler.is_exporting() else torch_ops
+        face = torch_plain if torch.compiler.is_exporting() else torch_mean_field
         return (lambda q: face.spatial_filter(q, gamma)), (lambda q: torch_ops.bilateral_filter(q, *lattice))
 
     @property
@@ -132,14 +130,3 @@ class DenseCRF(nn.Module):
             crf.spatial_weight.copy_(torch.tensor(card.spatial_compatibility))
             crf.bilateral_weight.copy_(torch.tensor(card.bilateral_compatibility))
         return crf
-
-
-def _mix(messages: list[Tensor], tables: list[Tensor]) -> Tensor:
-    """The sum of messages [N,C,H,W] times compatibilities [C,C], as one 1x1 convolution."""
-    return F.conv2d(torch.cat(messages, 1), torch.cat(tables).T[:, :, None, None])
-
-
-def _mix_rows(messages: list[Tensor], tables: list[Tensor]) -> Tensor:
-    """As `_mix`, for channel-last messages: a matrix product over the rows of pixels."""
-    rows = [message.permute(0, 2, 3, 1) @ table for message, table in zip(messages, tables, strict=True)]
-    return (rows[0] + rows[1]).permute(0, 3, 1, 2)

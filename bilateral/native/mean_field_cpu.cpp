@@ -1,0 +1,70 @@
+// The whole of mean-field inference for those who link against the library.
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "api.h"
+#include "errors.h"
+#include "simplex.h"
+#include "update_cpu.h"
+
+namespace {
+
+struct FreeLattice {
+  void operator()(segtool_lattice* lattice) const { segtool_lattice_free(lattice); }
+};
+
+// The lattice of a batch, with its memory.
+struct Lattice {
+  std::unique_ptr<int32_t[]> vertex, neighbor;
+  std::unique_ptr<float[]> weight;
+  int64_t vertex_count = 0;
+};
+
+int build(const float* image, int64_t n, int64_t height, int64_t width, double alpha, double beta, Lattice* out) {
+  const int64_t corners = n * height * width * segtool::kCorners;
+  out->vertex.reset(new int32_t[corners]);
+  out->weight.reset(new float[corners]);
+  segtool_lattice* lattice = nullptr;
+  const int status = segtool_lattice_build(image, n, height, width, alpha, beta, out->vertex.get(),
+                                           out->weight.get(), &out->vertex_count, &lattice);
+  const std::unique_ptr<segtool_lattice, FreeLattice> owner(lattice);
+  if (status) return status;
+  out->neighbor.reset(new int32_t[2 * segtool::kCorners * out->vertex_count]);
+  segtool_lattice_neighbors(lattice, out->neighbor.get());
+  return 0;
+}
+
+}  // namespace
+
+int segtool_mean_field(const float* logits, const float* image, int64_t n, int64_t classes, int64_t height,
+                       int64_t width, double spatial_gamma, double bilateral_alpha, double bilateral_beta,
+                       const float* spatial_table, const float* bilateral_table, int iterations, float* out) try {
+  if (n < 1 || classes < 1 || height < 1 || width < 1) {
+    return segtool::fail("logits: every dimension must be at least 1");
+  }
+  if (iterations < 0) return segtool::fail("iterations must not be negative");
+  Lattice lattice;
+  if (build(image, n, height, width, bilateral_alpha, bilateral_beta, &lattice)) return 1;
+  const int64_t pixels = height * width;
+  const segtool::Layout outside{classes, pixels, false}, inside{classes, pixels, true};
+  // The classes of a pixel lie together between the first and the last pass; `out` holds one of the messages.
+  const std::unique_ptr<float[]> q(new float[n * classes * pixels]);
+  segtool::Update step{logits, nullptr, nullptr, spatial_table, bilateral_table, outside, inside, inside, n, true,
+                       q.get()};
+  segtool::update(step);
+  step.spatial = out;
+  step.bilateral = q.get();
+  for (int i = 0; i < iterations; ++i) {
+    if (segtool_spatial_filter(q.get(), n, height, width, classes, spatial_gamma, out)) return 1;
+    if (segtool_filter(q.get(), lattice.vertex.get(), lattice.weight.get(), lattice.neighbor.get(), n, classes,
+                       pixels, lattice.vertex_count, 0, 1, q.get())) {
+      return 1;
+    }
+    segtool::update(step);
+  }
+  segtool::update({q.get(), nullptr, nullptr, nullptr, nullptr, inside, inside, outside, n, false, out});
+  return 0;
+} catch (const std::bad_alloc&) {
+  return segtool::fail("out of memory in the mean field");
+}

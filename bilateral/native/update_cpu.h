@@ -1,0 +1,21 @@
+// The local part of a mean-field iteration: what happens at each pixel once the messages are there.
+#pragma once
+#include "tiles.h"
+
+namespace segtool {
+
+// z = unary + spatial * spatial_table + bilateral * bilateral_table, a row times a matrix for each pixel;
+// out = softmax(z) if normalize, else z. Without messages (null) z = unary.
+struct Update {
+  const float *unary, *spatial, *bilateral;
+  const float *spatial_table, *bilateral_table;  // [channels, channels]
+  Layout unary_layout, message_layout, out_layout;
+  int64_t n;
+  bool normalize;
+  float* out;  // may be one of the inputs if it has that one's layout
+};
+
+// Throws std::bad_alloc.
+void update(const Update& u);
+
+}  // namespace segtool

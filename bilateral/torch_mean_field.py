@@ -1,0 +1,140 @@
+"""The other steps of a mean-field iteration as torch operators: `spatial_filter` and `mean_field_update`.
+
+Native on the CPU; on CUDA tensors in plain torch, as in `torch_plain`.
+"""
+
+import torch
+from torch import Tensor
+
+from segtool.bilateral import native, torch_plain
+from segtool.bilateral.torch_layout import check_values, memory_layout
+from segtool.errors import SegtoolError
+
+
+@torch.library.custom_op("segtool::spatial_filter", mutates_args=(), device_types="cpu")
+def spatial_filter(values: Tensor, sigma: float) -> Tensor:
+    """Filters values [N,C,H,W] (float32) with the spatial kernel, normalised symmetrically: its own adjoint.
+
+    Channel-last values give a channel-last result, any other a contiguous one.
+    """
+    check_values(values)
+    layout = memory_layout(values)
+    values = values.contiguous(memory_format=layout)
+    n, channels, height, width = values.shape
+    last = layout == torch.channels_last
+    shape = (n, height, width, channels) if last else (n * channels, height, width, 1)
+    out = torch.empty_like(values, memory_format=layout)
+    native.spatial_filter_pointers(values.data_ptr(), shape, sigma, out.data_ptr())
+    return out
+
+
+@spatial_filter.register_kernel("cuda")
+def _spatial_cuda(values: Tensor, sigma: float) -> Tensor:
+    check_values(values)
+    return torch_plain.spatial_filter(values, sigma).contiguous(memory_format=memory_layout(values))
+
+
+@spatial_filter.register_fake
+def _(values: Tensor, sigma: float) -> Tensor:
+    return torch.empty_like(values, memory_format=memory_layout(values))
+
+
+def _save_sigma(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    ctx.sigma = inputs[1]  # type: ignore[attr-defined]
+
+
+def _spatial_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    return spatial_filter(gradient, ctx.sigma), None  # type: ignore[attr-defined]
+
+
+spatial_filter.register_autograd(_spatial_backward, setup_context=_save_sigma)
+
+
+@torch.library.custom_op("segtool::mean_field_update", mutates_args=(), device_types="cpu")
+def mean_field_update(
+    unary: Tensor, spatial: Tensor, bilateral: Tensor, spatial_table: Tensor, bilateral_table: Tensor, normalize: bool
+) -> Tensor:
+    """What an iteration does at each pixel once the messages are there: compatibility transform, local update, softmax.
+
+    Args:
+        unary, spatial, bilateral: logits and the two kernels' messages, float32 [N,C,H,W].
+        spatial_table, bilateral_table: compatibilities, float32 [C,C].
+        normalize: whether the result is a softmax over the classes.
+
+    Returns:
+        unary + spatial spatial_table + bilateral bilateral_table, a row times a matrix for each pixel, or its
+        softmax; in the layout of `unary`.
+    """
+    _check_update(unary, spatial, bilateral, spatial_table, bilateral_table)
+    layout = memory_layout(unary)
+    inputs = [t.contiguous(memory_format=layout) for t in (unary, spatial, bilateral)]
+    inputs += [spatial_table.contiguous(), bilateral_table.contiguous()]
+    n, channels, height, width = unary.shape
+    out = torch.empty_like(unary, memory_format=layout)
+    native.mean_field_update_pointers(
+        [t.data_ptr() for t in inputs],
+        (n, channels, height * width),
+        out.data_ptr(),
+        normalize=normalize,
+        channels_last=layout == torch.channels_last,
+    )
+    return out
+
+
+def _check_update(unary: Tensor, spatial: Tensor, bilateral: Tensor, *tables: Tensor) -> None:
+    check_values(unary, spatial, bilateral)
+    classes = unary.shape[1]
+    if any(t.shape != (classes, classes) or t.dtype != torch.float32 for t in tables):
+        found = ", ".join(f"{t.dtype} {list(t.shape)}" for t in tables)
+        raise SegtoolError(f"compatibilities must be float32 [{classes},{classes}]", where=found)
+
+
+@mean_field_update.register_kernel("cuda")
+def _update_cuda(
+    unary: Tensor, spatial: Tensor, bilateral: Tensor, spatial_table: Tensor, bilateral_table: Tensor, normalize: bool
+) -> Tensor:
+    _check_update(unary, spatial, bilateral, spatial_table, bilateral_table)
+    out = torch_plain.mean_field_update(unary, spatial, bilateral, spatial_table, bilateral_table, normalize)
+    return out.contiguous(memory_format=memory_layout(unary))
+
+
+@mean_field_update.register_fake
+def _(
+    unary: Tensor, spatial: Tensor, bilateral: Tensor, spatial_table: Tensor, bilateral_table: Tensor, normalize: bool
+) -> Tensor:
+    return torch.empty_like(unary, memory_format=memory_layout(unary))
+
+
+def _save_update(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    _, spatial, bilateral, spatial_table, bilateral_table, normalize = inputs
+    ctx.normalize = normalize  # type: ignore[attr-defined]
+    ctx.save_for_backward(spatial, bilateral, spatial_table, bilateral_table, *([output] if normalize else []))
+
+
+def _update_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    spatial, bilateral, spatial_table, bilateral_table, *q = ctx.saved_tensors  # type: ignore[attr-defined]
+    if q:
+        weighted = gradient * q[0]
+        gradient = weighted - q[0] * weighted.sum(1, keepdim=True)
+    rows = _rows(gradient)
+    to_spatial, to_bilateral = (_pixels(rows @ table.T, gradient) for table in (spatial_table, bilateral_table))
+    to_tables = (_rows(message).T @ rows for message in (spatial, bilateral))
+    return gradient, to_spatial, to_bilateral, *to_tables, None
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _pixels(rows: Tensor, like: Tensor) -> Tensor:
+    n, channels, height, width = like.shape
+    return rows.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+mean_field_update.register_autograd(_update_backward, setup_context=_save_update)
+
+
+# As in torch_ops: float32 inside autocast.
+for _operator in (spatial_filter, mean_field_update):
+    for _device in ("cpu", "cuda"):
+        _operator.register_autocast(_device, torch.float32)
