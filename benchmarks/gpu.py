@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from common import RESULTS, medians, picture, print_rows, write_results
 
-from segtool.bilateral import native, torch_ops
+from segtool.bilateral import library, torch_ops
 from segtool.train.models import DenseCRF, KernelWidths
 
 SIZES = ((500, 375, 21), (2048, 1024, 19))
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    if not torch.cuda.is_available() or not native.has_cuda():
+    if not torch.cuda.is_available() or not library.has_cuda():
         sys.exit("needs a CUDA device, and a segtool built with CUDA")
     tests = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", str(TESTS)], check=False).returncode
     rows = [measure(*size, options.runs) for size in SIZES]

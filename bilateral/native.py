@@ -4,20 +4,15 @@ The calls release Python's interpreter lock and may be made from several threads
 """
 
 import ctypes
-import sys
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool.bilateral.geometry import CORNERS
+from segtool.bilateral.library import check, library
 from segtool.errors import SegtoolError
-
-_SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
-_NAME = f"libsegtool_bilateral{_SUFFIX}"
 
 
 class Lattice(NamedTuple):
@@ -26,79 +21,6 @@ class Lattice(NamedTuple):
     vertex: NDArray[np.int32]
     weight: NDArray[np.float32]
     neighbor: NDArray[np.int32]
-
-
-def library_path() -> Path:
-    """Where the shared library lies; it is also ONNX Runtime's custom operator library.
-
-    Raises:
-        SegtoolError: it was not built.
-    """
-    import segtool.bilateral
-
-    for folder in segtool.bilateral.__path__:
-        if (path := Path(folder) / _NAME).is_file():
-            return path
-    # An editable install keeps compiled files beside the installed packages, not beside the sources.
-    for folder in sys.path:
-        if (path := Path(folder) / "segtool" / "bilateral" / _NAME).is_file():
-            return path
-    raise SegtoolError("the native library was not found", where=_NAME, mend="reinstall segtool: pip install .")
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    lib = ctypes.CDLL(str(library_path()))
-    i64, f64, ptr, int32 = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int
-    lib.segtool_error_message.restype = ctypes.c_char_p
-    lib.segtool_lattice_build.argtypes = [ptr, i64, i64, i64, f64, f64, ptr, ptr, ptr, ptr]
-    lib.segtool_lattice_neighbors.argtypes = [ptr, ptr]
-    lib.segtool_lattice_free.argtypes = [ptr]
-    lib.segtool_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, int32, ptr]
-    lib.segtool_spatial_filter.argtypes = [ptr, i64, i64, i64, i64, f64, ptr]
-    lib.segtool_mean_field_update.argtypes = [ptr, ptr, ptr, ptr, ptr, i64, i64, i64, int32, int32, ptr]
-    lib.segtool_mean_field.argtypes = [ptr, ptr, i64, i64, i64, i64, f64, f64, f64, ptr, ptr, int32, ptr]
-    lib.segtool_cuda_lattice_workspace.argtypes = [i64, i64, i64, i64]
-    lib.segtool_cuda_lattice_workspace.restype = i64
-    lib.segtool_cuda_lattice_build.argtypes = [
-        ptr,
-        i64,
-        i64,
-        i64,
-        f64,
-        f64,
-        i64,
-        ptr,
-        ptr,
-        ptr,
-        ptr,
-        ptr,
-        ptr,
-    ]
-    lib.segtool_cuda_filter_workspace.argtypes = [i64, i64]
-    lib.segtool_cuda_filter_workspace.restype = i64
-    lib.segtool_cuda_filter.argtypes = [ptr, ptr, ptr, ptr, i64, i64, i64, i64, int32, ptr, ptr, ptr]
-    return lib
-
-
-def _check(status: int) -> None:
-    if status:
-        raise SegtoolError(_library().segtool_error_message().decode())
-
-
-def has_cuda() -> bool:
-    """Whether the library was compiled with CUDA kernels (not whether a device is present)."""
-    return bool(_library().segtool_has_cuda())
-
-
-def call(name: str, *arguments: object) -> int:
-    """Calls a CUDA entry of `api.h` by name; negative sizes and non-zero statuses raise SegtoolError."""
-    result = getattr(_library(), name)(*arguments)
-    if name.endswith("_workspace"):
-        _check(result < 0)
-        return int(result)
-    _check(result)
-    return 0
 
 
 def build_lattice(
@@ -118,9 +40,9 @@ def build_lattice(
         vertex, weight: addresses of int32 and float32 [N*H*W,6], written.
         neighbor: called with M, returns the address of int32 [6,2,M] to write.
     """
-    lib = _library()
+    lib = library()
     count, lattice = ctypes.c_int64(), ctypes.c_void_p()
-    _check(
+    check(
         lib.segtool_lattice_build(
             image,
             *shape,
@@ -148,19 +70,19 @@ def filter_pointers(
     channels_last: bool = False,
 ) -> None:
     """Filters float32 [N,C,pixels], or [N,pixels,C], at address `values`; shape is (N, C, pixels, M)."""
-    _check(_library().segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
+    check(library().segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
 
 
 def spatial_filter_pointers(values: int, shape: tuple[int, int, int, int], sigma: float, out: int) -> None:
     """Filters float32 [planes,height,width,inner] at address `values` with the spatial kernel."""
-    _check(_library().segtool_spatial_filter(values, *shape, sigma, out))
+    check(library().segtool_spatial_filter(values, *shape, sigma, out))
 
 
 def mean_field_update_pointers(
     inputs: Sequence[int], shape: tuple[int, int, int], out: int, *, normalize: bool, channels_last: bool
 ) -> None:
     """One local update; inputs are the addresses of unary, two messages, two tables; shape is (N, C, pixels)."""
-    _check(_library().segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
+    check(library().segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
 
 
 def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_sigma: float) -> Lattice:
@@ -239,7 +161,5 @@ def mean_field(
         raise SegtoolError("need logits [N,C,H,W], image [N,3,H,W] and two tables [C,C]", where=str(shapes))
     out = np.empty_like(logits)
     pointers = [array.ctypes.data for array in (logits, image, spatial, bilateral, out)]
-    _check(
-        _library().segtool_mean_field(*pointers[:2], *logits.shape, *widths, *pointers[2:4], iterations, pointers[4])
-    )
+    check(library().segtool_mean_field(*pointers[:2], *logits.shape, *widths, *pointers[2:4], iterations, pointers[4]))
     return out

@@ -7,7 +7,7 @@ lattice is a piecewise constant structure. Values do: backward is the filter wit
 import torch
 from torch import Tensor
 
-from segtool.bilateral import native
+from segtool.bilateral import native, torch_cuda
 from segtool.bilateral.geometry import CORNERS
 from segtool.bilateral.torch_layout import memory_layout
 from segtool.errors import SegtoolError
@@ -54,35 +54,10 @@ def _levels(image: Tensor) -> Tensor:
 @bilateral_lattice.register_kernel("cuda")
 def _lattice_cuda(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     image = _levels(image)
-    n, _, height, width = image.shape
-    pixels = n * height * width
-    capacity = pixels * CORNERS  # every corner its own vertex: never overflows
-    device = image.device
-    vertex = torch.empty((pixels, CORNERS), dtype=torch.int32, device=device)
-    weight = torch.empty((pixels, CORNERS), dtype=torch.float32, device=device)
-    neighbor = torch.empty((CORNERS, 2, capacity), dtype=torch.int32, device=device)
-    status = torch.empty(2, dtype=torch.int32, device=device)
-    size = native.call("segtool_cuda_lattice_workspace", n, height, width, capacity)
-    workspace = torch.empty(size, dtype=torch.uint8, device=device)
-    with torch.cuda.device(device):
-        native.call(
-            "segtool_cuda_lattice_build",
-            image.data_ptr(),
-            n,
-            height,
-            width,
-            spatial_sigma,
-            color_sigma,
-            capacity,
-            vertex.data_ptr(),
-            weight.data_ptr(),
-            neighbor.data_ptr(),
-            status.data_ptr(),
-            workspace.data_ptr(),
-            torch.cuda.current_stream().cuda_stream,
-        )
-    count = int(status[0])  # waits for the device: a tight M saves memory in every later filter
-    return vertex, weight, neighbor[:, :, :count].clamp(max=count)
+    with torch.cuda.device(image.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        # Waits for the device: a tight M saves time and memory in every later filter.
+        return torch_cuda.build_lattice(image, spatial_sigma, color_sigma, stream)[:3]
 
 
 @bilateral_lattice.register_fake
@@ -135,30 +110,12 @@ def _check_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tens
 @bilateral_filter.register_kernel("cuda")
 def _filter_cuda(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool = False) -> Tensor:
     _check_filter(values, vertex, weight, neighbor)
-    layout = memory_layout(values)  # the kernels know one layout; the answer has the one that is promised
-    values, vertex, weight, neighbor = (t.contiguous() for t in (values, vertex, weight, neighbor))
-    n, channels, height, width = values.shape
-    capacity = neighbor.shape[2]
-    out = torch.empty_like(values)
-    size = native.call("segtool_cuda_filter_workspace", channels, capacity)
-    workspace = torch.empty(size, dtype=torch.uint8, device=values.device)
+    values = values.contiguous(memory_format=memory_layout(values))
+    lattice = (vertex.contiguous(), weight.contiguous(), neighbor.contiguous())
+    deterministic = torch.are_deterministic_algorithms_enabled()
     with torch.cuda.device(values.device):
-        native.call(
-            "segtool_cuda_filter",
-            values.data_ptr(),
-            vertex.data_ptr(),
-            weight.data_ptr(),
-            neighbor.data_ptr(),
-            n,
-            channels,
-            height * width,
-            capacity,
-            int(reverse),
-            out.data_ptr(),
-            workspace.data_ptr(),
-            torch.cuda.current_stream().cuda_stream,
-        )
-    return out.contiguous(memory_format=layout)
+        stream = torch.cuda.current_stream().cuda_stream
+        return torch_cuda.filter_values(values, lattice, stream, reverse=reverse, deterministic=deterministic)
 
 
 @bilateral_filter.register_fake

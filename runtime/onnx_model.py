@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segtool.bilateral.native import library_path
+from segtool.bilateral.library import library_path
 from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction

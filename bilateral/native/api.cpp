@@ -25,13 +25,17 @@ int segtool_has_cuda() {
 #if !defined(SEGTOOL_WITH_CUDA)
 static int no_cuda() { return segtool::fail("this segtool library was built without CUDA"); }
 int64_t segtool_cuda_lattice_workspace(int64_t, int64_t, int64_t, int64_t) { return no_cuda(), -1; }
-int segtool_cuda_lattice_build(const float*, int64_t, int64_t, int64_t, double, double, int64_t, int32_t*,
-                               float*, int32_t*, int32_t*, void*, void*) {
+int segtool_cuda_lattice_insert(const float*, int64_t, int64_t, int64_t, double, double, int64_t, int32_t*, float*,
+                                int32_t*, void*, void*) {
   return no_cuda();
 }
-int64_t segtool_cuda_filter_workspace(int64_t, int64_t) { return no_cuda(), -1; }
+int segtool_cuda_lattice_link(const float*, int64_t, int64_t, int64_t, double, double, int64_t, int64_t, int32_t*,
+                              float*, int32_t*, const int32_t*, void*, void*) {
+  return no_cuda();
+}
+int64_t segtool_cuda_filter_workspace(int64_t, int64_t, int) { return no_cuda(), -1; }
 int segtool_cuda_filter(const float*, const int32_t*, const float*, const int32_t*, int64_t, int64_t, int64_t,
-                        int64_t, int, float*, void*, void*) {
+                        int64_t, int, int, int, float*, void*, void*) {
   return no_cuda();
 }
 #endif

@@ -58,16 +58,27 @@ SEGTOOL_API int segtool_mean_field(const float* logits, const float* image, int6
                                    double bilateral_beta, const float* spatial_table, const float* bilateral_table,
                                    int iterations, float* out);
 
-// CUDA: the lattice's two functions on device pointers, on `stream` (a cudaStream_t), without allocation and
-// without synchronisation. The lattice has a fixed capacity; neighbor is [6,2,capacity] and the entry
-// `capacity` means "no such vertex". After the stream has run, status[0] is the number of vertices needed
-// and status[1] is 1 when they did not fit (the results are then to be thrown away).
+// CUDA: the lattice's functions on device pointers, on `stream` (a cudaStream_t), without allocation and without
+// synchronisation: the workspace's size in bytes is asked for first, and a call may be captured in a CUDA graph.
+//
+// Insert finds the vertices, at most `capacity`. After it has run, status[0] (int32[2], on the device) is the number
+// of vertices and status[1] holds the bits 1: they did not fit, 2: a level is not finite or outside 0..255. Then
+// the results are to be thrown away; no index is out of range all the same.
+// Link, with the same workspace, numbers them, finds neighbours [6,2,vertex_count] and normalises the weights.
+// vertex_count is what status[0] says, or `capacity` when that is not waited for; it stands for "no such vertex".
 SEGTOOL_API int64_t segtool_cuda_lattice_workspace(int64_t n, int64_t height, int64_t width, int64_t capacity);
-SEGTOOL_API int segtool_cuda_lattice_build(const float* image, int64_t n, int64_t height, int64_t width,
-                                           double spatial_sigma, double color_sigma, int64_t capacity,
-                                           int32_t* vertex, float* weight, int32_t* neighbor,
-                                           int32_t* status, void* workspace, void* stream);
-SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity);
+SEGTOOL_API int segtool_cuda_lattice_insert(const float* image, int64_t n, int64_t height, int64_t width,
+                                            double spatial_sigma, double color_sigma, int64_t capacity,
+                                            int32_t* vertex, float* weight, int32_t* status, void* workspace,
+                                            void* stream);
+SEGTOOL_API int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t height, int64_t width,
+                                          double spatial_sigma, double color_sigma, int64_t capacity,
+                                          int64_t vertex_count, int32_t* vertex, float* weight, int32_t* neighbor,
+                                          const int32_t* status, void* workspace, void* stream);
+// deterministic != 0: the same bits on every call, by sums in fixed point. Indices must be in range: they are not
+// checked. out must not be values.
+SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int deterministic);
 SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight,
                                     const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
-                                    int64_t capacity, int reverse, float* out, void* workspace, void* stream);
+                                    int64_t capacity, int reverse, int channels_last, int deterministic, float* out,
+                                    void* workspace, void* stream);

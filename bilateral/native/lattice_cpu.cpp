@@ -10,6 +10,7 @@
 
 #include "api.h"
 #include "errors.h"
+#include "limits.h"
 #include "simplex.h"
 #include "vertex_table.h"
 
@@ -151,15 +152,7 @@ int normalize(const int32_t* vertex, float* weight, const int32_t* neighbor, int
 }
 
 int check(const float* image, int64_t n, int64_t height, int64_t width, double spatial_sigma, double color_sigma) {
-  if (n < 1 || height < 1 || width < 1) return segtool::fail("image: every dimension must be at least 1");
-  if (n * height * width > INT32_MAX / kCorners) {
-    return segtool::fail("image: more than 357,913,941 pixels in a batch; use a smaller batch");
-  }
-  if (!(spatial_sigma > 0) || !(color_sigma > 0) || std::isinf(spatial_sigma) || std::isinf(color_sigma)) {
-    return segtool::fail("spatial_sigma and color_sigma must be positive and finite");
-  }
-  const double reach = double(height > width ? height : width) / spatial_sigma + 255.0 / color_sigma;
-  if (reach > 1e8) return segtool::fail("spatial_sigma or color_sigma is too small for the image's size");
+  if (segtool::check_lattice(n, height, width, spatial_sigma, color_sigma)) return 1;
   // Written so that NaN fails too. The first loop is quick, the second finds the place.
   const int64_t count = n * 3 * height * width;
   int bad = 0;

@@ -68,6 +68,10 @@ class Api {
   void release(Status* s) const { at<void (*)(Status*)>(93)(s); }
   void release(TensorInfo* info) const { at<void (*)(TensorInfo*)>(99)(info); }
 
+  Status* gpu_stream(const KernelContext* context, void** out) const {
+    return at<Status* (*)(const KernelContext*, void**)>(193)(context, out);
+  }
+
   // Proves that the table is laid out as expected: a message put into a status comes back.
   bool self_test() const {
     Status* status = create_status("segtool");

@@ -46,10 +46,10 @@ def _version(name: str) -> str:
 
 
 def _native() -> str:
-    from segtool.bilateral import native
+    from segtool.bilateral import library
 
-    cuda = "with CUDA kernels" if native.has_cuda() else "without CUDA kernels"
-    return f"loads, {cuda}: {native.library_path()}"
+    cuda = "with CUDA kernels" if library.has_cuda() else "without CUDA kernels"
+    return f"loads, {cuda}: {library.library_path()}"
 
 
 def _torch() -> str:
@@ -64,10 +64,10 @@ def _torch() -> str:
 def _onnxruntime() -> str:
     import onnxruntime as ort
 
-    from segtool.bilateral import native
+    from segtool.bilateral import library
 
     options = ort.SessionOptions()
-    options.register_custom_ops_library(str(native.library_path()))
+    options.register_custom_ops_library(str(library.library_path()))
     return f"runs, native CRF kernels register; providers: {', '.join(ort.get_available_providers())}"
 
 

@@ -59,14 +59,3 @@ def test_torch_operators_keep_torchs_contract(image):
     values = torch.rand(1, 2, 9, 11, requires_grad=True)
     torch.library.opcheck(torch_ops.bilateral_lattice, (image, 8.0, 60.0), test_utils=checks)
     torch.library.opcheck(torch_ops.bilateral_filter, (values, *lattice, False), test_utils=checks)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_what_the_cpu_gives(image):
-    values = torch.rand(1, 5, 9, 11)
-    expected = torch_ops.bilateral_filter(values, *torch_ops.bilateral_lattice(image, 8.0, 60.0))
-    lattice = torch_ops.bilateral_lattice(image.cuda(), 8.0, 60.0)
-    torch.testing.assert_close(
-        torch_ops.bilateral_filter(values.cuda(), *lattice).cpu(), expected, rtol=1e-4, atol=1e-5
-    )

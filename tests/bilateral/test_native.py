@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from segtool.bilateral import native
+from segtool.bilateral import library, native
 from segtool.errors import SegtoolError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 3, 33, 41)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_calls_from_many_python_threads():
 
 
 def test_library_says_whether_it_has_cuda():
-    assert native.has_cuda() in (True, False)
-    if not native.has_cuda():
+    assert library.has_cuda() in (True, False)
+    if not library.has_cuda():
         with pytest.raises(SegtoolError, match="without CUDA"):
-            native.call("segtool_cuda_filter_workspace", 1, 1)
+            library.cuda_call("segtool_cuda_filter_workspace", 1, 1, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from segtool.bilateral import native, torch_lattice
+from segtool.bilateral import library, torch_lattice
 from segtool.card import METADATA_KEY, CrfCard, parse_card
 from segtool.errors import SegtoolError
 from segtool.export.onnx_export import export_onnx
@@ -55,7 +55,7 @@ def _session(path, with_library):
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if with_library:
-        options.register_custom_ops_library(str(native.library_path()))
+        options.register_custom_ops_library(str(library.library_path()))
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

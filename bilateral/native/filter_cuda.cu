@@ -1,0 +1,191 @@
+// Splat, blur, slice on CUDA. Everything runs on the caller's stream in the caller's workspace; nothing is allocated
+// and nothing waits.
+//
+// A thread has one channel of a run of neighbouring pixels; threads of neighbouring channels lie side by side, so
+// lattice rows are read and written in whole. Neighbouring pixels mostly share their vertices: their sums stay in
+// registers and reach the lattice by few atomic additions.
+#include "filter_cuda.h"
+
+#include <cmath>
+#include <utility>
+
+#include "api.h"
+#include "cuda_launch.h"
+
+namespace {
+
+using segtool::kCorners;
+using segtool::cuda::Filter;
+using segtool::cuda::launch;
+using segtool::cuda::thread_index;
+using Fixed = unsigned long long;  // additions wrap around, so negative numbers add up as they should
+constexpr int kRun = 16;           // pixels of a thread
+
+// Where a thread works.
+struct Place {
+  int64_t channel, begin, end;
+};
+
+__device__ Place place_of_thread(int64_t channels, int64_t total) {
+  const int64_t i = thread_index(), begin = i / channels * kRun;
+  return {i % channels, begin, begin + kRun < total ? begin + kRun : total};
+}
+
+int64_t thread_count(const Filter& f) { return (f.total() + kRun - 1) / kRun * f.channels; }
+
+// Index of a channel of a pixel of the batch in values and out.
+__device__ int64_t index_of(const Filter& f, int64_t pixel, int64_t channel) {
+  if (f.channels_last) return pixel * f.channels + channel;
+  return (pixel / f.pixels * f.channels + channel) * f.pixels + pixel % f.pixels;
+}
+
+// Fixed point of the deterministic mode: integers add up to the same in any order. The scale leaves room for the sum
+// of all pixels (a weight is below 4) and follows the largest value; it is NaN if that is not finite.
+__device__ double fixed_scale(const uint32_t* largest_bits, int64_t total) {
+  float largest = 1.0f;
+  if (largest_bits) memcpy(&largest, largest_bits, sizeof(largest));
+  if (!(largest <= 3.0e38f)) return NAN;
+  int room, exponent;
+  frexp(4.0 * double(total), &room);
+  frexp(double(largest), &exponent);
+  return ldexp(1.0, 62 - room - exponent);
+}
+
+__global__ void find_largest(Filter f, int64_t count, uint32_t* largest_bits) {
+  const int64_t begin = thread_index() * kRun;
+  uint32_t most = 0;
+  for (int64_t i = begin; i < begin + kRun && i < count; ++i) {
+    const float size = fabsf(f.values[i]);
+    uint32_t bits;  // of numbers that are not negative: ordered as the numbers, NaN above all
+    memcpy(&bits, &size, sizeof(bits));
+    if (bits > most) most = bits;
+  }
+  if (begin < count) atomicMax(largest_bits, most);
+}
+
+struct FloatLattice {
+  float* rows;
+  __device__ void add(int64_t i, float value) const { atomicAdd(rows + i, value); }
+};
+
+struct FixedLattice {
+  Fixed* rows;
+  double scale;
+  __device__ void add(int64_t i, float value) const {
+    atomicAdd(rows + i, Fixed(static_cast<long long>(rint(double(value) * scale))));
+  }
+};
+
+// A pixel without a vertex (index = capacity) is left out.
+template <class Lattice>
+__device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
+  int64_t row[kCorners];
+  float sum[kCorners];
+  for (int64_t p = place.begin; p < place.end; ++p) {
+    const float value = f.values ? f.values[index_of(f, p, place.channel)] : 1.0f;
+    for (int k = 0; k < kCorners; ++k) {
+      const int64_t vertex = f.vertex[p * kCorners + k];
+      if (p == place.begin || vertex != row[k]) {
+        if (p > place.begin && row[k] < f.capacity) lattice.add(row[k] * f.channels + place.channel, sum[k]);
+        row[k] = vertex;
+        sum[k] = 0.0f;
+      }
+      sum[k] += f.weight[p * kCorners + k] * value;
+    }
+  }
+  for (int k = 0; k < kCorners; ++k) {
+    if (row[k] < f.capacity) lattice.add(row[k] * f.channels + place.channel, sum[k]);
+  }
+}
+
+__global__ void splat(Filter f, float* lattice) {
+  const Place place = place_of_thread(f.channels, f.total());
+  if (place.begin < place.end) splat_run(f, place, FloatLattice{lattice});
+}
+
+__global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bits) {
+  const Place place = place_of_thread(f.channels, f.total());
+  const double scale = fixed_scale(largest_bits, f.total());
+  if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
+}
+
+__global__ void to_float(const Fixed* from, Filter f, const uint32_t* largest_bits, float* to) {
+  const int64_t i = thread_index();
+  if (i < f.rows()) to[i] = float(double(static_cast<long long>(from[i])) / fixed_scale(largest_bits, f.total()));
+}
+
+// One axis of the [1/2 1 1/2] blur. The row `capacity` is zero: "no such vertex".
+__global__ void blur(const int32_t* before, const int32_t* after, int64_t channels, int64_t capacity, const float* in,
+                     float* out) {
+  const int64_t i = thread_index(), vertex = i / channels, channel = i % channels;
+  if (vertex > capacity) return;
+  if (vertex == capacity) {
+    out[i] = 0.0f;
+  } else {
+    out[i] = in[i] + 0.5f * (in[before[vertex] * channels + channel] + in[after[vertex] * channels + channel]);
+  }
+}
+
+__global__ void slice(Filter f, const float* lattice) {
+  const Place place = place_of_thread(f.channels, f.total());
+  for (int64_t p = place.begin; p < place.end; ++p) {
+    float sum = 0.0f;
+    for (int k = 0; k < kCorners; ++k) {
+      sum += f.weight[p * kCorners + k] * lattice[f.vertex[p * kCorners + k] * f.channels + place.channel];
+    }
+    f.out[index_of(f, p, place.channel)] = sum;
+  }
+}
+
+void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bits, float* lattice,
+                             cudaStream_t stream) {
+  const int64_t count = f.total() * f.channels;
+  if (!f.values) largest_bits = nullptr;
+  cudaMemsetAsync(fixed, 0, f.rows() * sizeof(Fixed), stream);
+  if (largest_bits) {
+    cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
+    launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
+  }
+  launch(splat_fixed, thread_count(f), stream, f, fixed, largest_bits);
+  launch(to_float, f.rows(), stream, fixed, f, largest_bits, lattice);
+}
+
+}  // namespace
+
+int64_t segtool::cuda::filter_workspace(int64_t channels, int64_t capacity, bool deterministic) {
+  const int64_t rows = (capacity + 1) * channels;
+  const int64_t bytes = 2 * rows * int64_t(sizeof(float)) + (deterministic ? rows * int64_t(sizeof(Fixed)) + 16 : 0);
+  return (bytes + 15) / 16 * 16;
+}
+
+int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream) {
+  auto* fixed = static_cast<Fixed*>(workspace);
+  float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.rows()) : static_cast<float*>(workspace);
+  float* to = from + f.rows();
+  if (f.deterministic) {
+    splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.rows()), from, stream);
+  } else {
+    cudaMemsetAsync(from, 0, f.rows() * sizeof(float), stream);
+    launch(splat, thread_count(f), stream, f, from);
+  }
+  for (int step = 0; step < kCorners; ++step) {
+    const int axis = f.reverse ? kCorners - 1 - step : step;
+    const int32_t* before = f.neighbor + 2 * axis * f.capacity;
+    launch(blur, f.rows(), stream, before, before + f.capacity, f.channels, f.capacity, from, to);
+    std::swap(from, to);
+  }
+  launch(slice, thread_count(f), stream, f, from);
+  return launched("CUDA filter");
+}
+
+int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int deterministic) {
+  return segtool::cuda::filter_workspace(channels, capacity, deterministic != 0);
+}
+
+int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
+                        int64_t n, int64_t channels, int64_t pixels, int64_t capacity, int reverse, int channels_last,
+                        int deterministic, float* out, void* workspace, void* stream) {
+  return segtool::cuda::filter({values, vertex, weight, neighbor, n, channels, pixels, capacity, reverse != 0,
+                                channels_last != 0, deterministic != 0, out},
+                               workspace, static_cast<cudaStream_t>(stream));
+}

@@ -1,0 +1,28 @@
+// Splat, blur, slice on CUDA.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "simplex.h"
+
+namespace segtool::cuda {
+
+struct Filter {
+  const float* values;  // null stands for one channel of ones
+  const int32_t* vertex;
+  const float* weight;
+  const int32_t* neighbor;
+  int64_t n, channels, pixels, capacity;
+  bool reverse, channels_last, deterministic;
+  float* out;
+
+  SEGTOOL_HD int64_t total() const { return n * pixels; }
+  SEGTOOL_HD int64_t rows() const { return (capacity + 1) * channels; }  // floats of a lattice
+};
+
+// Bytes, a multiple of 16.
+int64_t filter_workspace(int64_t channels, int64_t capacity, bool deterministic);
+int filter(const Filter& f, void* workspace, cudaStream_t stream);
+
+}  // namespace segtool::cuda

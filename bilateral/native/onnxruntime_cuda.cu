@@ -1,0 +1,89 @@
+// The operators' CUDA kernels for ONNX Runtime: on its stream, with workspace from the device's pool.
+#include <cuda_runtime.h>
+
+#include <new>
+
+#include "onnxruntime_kernel.h"
+
+namespace {
+
+using ort::Status;
+
+// Memory of the device that is freed in the order of the stream: neither end waits.
+class Workspace {
+ public:
+  Workspace(int64_t bytes, cudaStream_t stream) : stream_(stream) {
+    if (bytes < 0 || cudaMallocAsync(&data_, size_t(bytes), stream) != cudaSuccess) data_ = nullptr;
+    cudaGetLastError();  // what went wrong is told by `failed`, not by the next launch
+  }
+  Workspace(const Workspace&) = delete;
+  ~Workspace() {
+    if (data_) cudaFreeAsync(data_, stream_);
+  }
+  bool failed() const { return !data_; }
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+  cudaStream_t stream_;
+};
+
+struct Cuda {
+#if defined(SEGTOOL_CUDA_ON_CPU)
+  static constexpr const char* kProvider = "CPUExecutionProvider";
+#else
+  static constexpr const char* kProvider = "CUDAExecutionProvider";
+#endif
+
+  // Waits once, for the number of vertices: the shape of an output depends on it.
+  template <class NewNeighbor>
+  static Status* build(const ort::Api& api, ort::KernelContext* context, const ort::LatticeArguments& a,
+                       const NewNeighbor& new_neighbor) {
+    void* stream = nullptr;
+    RETURN_IF_ERROR(api.gpu_stream(context, &stream));
+    const auto on = static_cast<cudaStream_t>(stream);
+    const int64_t capacity = a.n * a.height * a.width * ort::kCorners;
+    const Workspace work(segtool_cuda_lattice_workspace(a.n, a.height, a.width, capacity), on);
+    const Workspace status(2 * sizeof(int32_t), on);
+    if (work.failed() || status.failed()) return api.create_status("BilateralLattice: out of device memory");
+    auto* device_status = static_cast<int32_t*>(status.data());
+    if (segtool_cuda_lattice_insert(a.image, a.n, a.height, a.width, a.spatial_sigma, a.color_sigma, capacity,
+                                    a.vertex, a.weight, device_status, work.data(), stream)) {
+      return failure(api, "BilateralLattice");
+    }
+    int32_t found[2] = {};
+    cudaMemcpyAsync(found, device_status, sizeof(found), cudaMemcpyDeviceToHost, on);
+    const cudaError_t error = cudaStreamSynchronize(on);
+    if (error != cudaSuccess) return api.create_status(cudaGetErrorString(error));
+    if (found[1]) return api.create_status("BilateralLattice: image: levels must be finite and within 0..255");
+    int32_t* neighbor = nullptr;
+    RETURN_IF_ERROR(new_neighbor(found[0], &neighbor));
+    if (segtool_cuda_lattice_link(a.image, a.n, a.height, a.width, a.spatial_sigma, a.color_sigma, capacity, found[0],
+                                  a.vertex, a.weight, neighbor, device_status, work.data(), stream)) {
+      return failure(api, "BilateralLattice");
+    }
+    return nullptr;
+  }
+
+  static Status* filter(const ort::Api& api, ort::KernelContext* context, const ort::FilterArguments& a) {
+    void* stream = nullptr;
+    RETURN_IF_ERROR(api.gpu_stream(context, &stream));
+    const Workspace work(segtool_cuda_filter_workspace(a.channels, a.capacity, 0), static_cast<cudaStream_t>(stream));
+    if (work.failed()) return api.create_status("BilateralFilter: out of device memory");
+    const int status = segtool_cuda_filter(a.values, a.vertex, a.weight, a.neighbor, a.n, a.channels, a.pixels,
+                                           a.capacity, a.reverse, 0, 0, a.out, work.data(), stream);
+    return status ? failure(api, "BilateralFilter") : nullptr;
+  }
+};
+
+}  // namespace
+
+const ort::CustomOp* ort::cuda_lattice_op() {
+  static const CustomOp op = make_op<LatticeKernel<Cuda>>();
+  return &op;
+}
+
+const ort::CustomOp* ort::cuda_filter_op() {
+  static const CustomOp op = make_op<FilterKernel<Cuda>>();
+  return &op;
+}

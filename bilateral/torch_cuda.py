@@ -1,0 +1,75 @@
+"""The CUDA entries of the native library on tensors: memory, workspace and stream."""
+
+import torch
+from torch import Tensor
+
+from segtool.bilateral.geometry import CORNERS
+from segtool.bilateral.library import cuda_call
+from segtool.errors import SegtoolError
+
+OVERFLOW, BAD_LEVEL = 1, 2  # bits of status[1]
+
+
+def build_lattice(
+    image: Tensor, spatial_sigma: float, color_sigma: float, stream: int, capacity: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Builds the lattice of images float32 [N,3,H,W] on a stream.
+
+    Args:
+        capacity: M, for as many vertices at most; nothing waits, so the caller is to look at the status. When not
+            given, the call waits for the device to learn how many there are and checks the status itself.
+
+    Returns:
+        vertex int32 [N*H*W,6], weight float32 [N*H*W,6], neighbor int32 [6,2,M], and status int32 [2]: the number of
+        vertices, and the bits OVERFLOW and BAD_LEVEL.
+
+    Raises:
+        SegtoolError: bad sizes or sigmas; without `capacity` also a level that is not finite or outside 0..255.
+    """
+    n, _, height, width = image.shape
+    pixels, device = n * height * width, image.device
+    most = capacity or pixels * CORNERS
+    vertex = torch.empty((pixels, CORNERS), dtype=torch.int32, device=device)
+    weight = torch.empty((pixels, CORNERS), dtype=torch.float32, device=device)
+    status = torch.empty(2, dtype=torch.int32, device=device)
+    workspace = _workspace(cuda_call("segtool_cuda_lattice_workspace", n, height, width, most), device)
+    arguments = (image.data_ptr(), n, height, width, spatial_sigma, color_sigma, most)
+    outputs = (vertex.data_ptr(), weight.data_ptr())
+    end = (status.data_ptr(), workspace.data_ptr(), stream)
+    cuda_call("segtool_cuda_lattice_insert", *arguments, *outputs, *end)
+    count = capacity or _vertex_count(status)
+    neighbor = torch.empty((CORNERS, 2, count), dtype=torch.int32, device=device)
+    cuda_call("segtool_cuda_lattice_link", *arguments, count, *outputs, neighbor.data_ptr(), *end)
+    return vertex, weight, neighbor, status
+
+
+def _vertex_count(status: Tensor) -> int:
+    count, problems = status.tolist()
+    if problems & BAD_LEVEL:
+        raise SegtoolError("image: levels must be finite and within 0..255")
+    return int(count)
+
+
+def filter_values(
+    values: Tensor,
+    lattice: tuple[Tensor, Tensor, Tensor],
+    stream: int,
+    *,
+    reverse: bool,
+    deterministic: bool,
+) -> Tensor:
+    """Filters float32 [N,C,H,W], contiguous or channel-last, on a stream; the result has the same layout."""
+    n, channels, height, width = values.shape
+    capacity = lattice[2].shape[2]
+    out = torch.empty_like(values)
+    size = cuda_call("segtool_cuda_filter_workspace", channels, capacity, int(deterministic))
+    workspace = _workspace(size, values.device)
+    flags = (int(reverse), int(not values.is_contiguous()), int(deterministic))
+    addresses = [t.data_ptr() for t in (values, *lattice)]
+    sizes = (n, channels, height * width, capacity)
+    cuda_call("segtool_cuda_filter", *addresses, *sizes, *flags, out.data_ptr(), workspace.data_ptr(), stream)
+    return out
+
+
+def _workspace(size: int, device: torch.device) -> Tensor:
+    return torch.empty(size, dtype=torch.uint8, device=device)

@@ -1,0 +1,171 @@
+"""The CUDA kernels' own source, compiled for the CPU and run thread after thread in scrambled orders.
+
+It proves their logic against the CPU library on machines without a GPU. Tests marked `gpu` run the real thing.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from segtool.bilateral import library, native, torch_cuda
+from segtool.errors import SegtoolError
+
+HERE = Path(__file__).parent / "cuda_on_cpu"
+SOURCES = Path(__file__).parents[2] / "bilateral" / "native"
+STREAM = 0
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """The whole library with the CUDA entries running on the CPU, and one that sets the threads' order."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    out = tmp_path_factory.mktemp("emulated") / "libemulated.so"
+    sources = [str(p) for p in (*SOURCES.glob("*.cpp"), *SOURCES.glob("*.cu"), *HERE.glob("*.cpp"))]
+    flags = ["-O1", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-Wno-psabi"]
+    defines = ["-DSEGTOOL_WITH_CUDA", "-DSEGTOOL_CUDA_ON_CPU"]
+    command = [compiler, *flags, *defines, f"-I{HERE}", f"-I{SOURCES}", "-x", "c++", *sources, "-o", str(out)]
+    subprocess.run(command, check=True)
+    lib = library.load(out)
+    lib.segtool_cuda_on_cpu_order.argtypes = [ctypes.c_uint64]
+    return lib, out
+
+
+@pytest.fixture(params=[1, 77])
+def cuda(emulated, monkeypatch, request):
+    """`torch_cuda`, with the emulated library under it."""
+    lib, _ = emulated
+    lib.segtool_cuda_on_cpu_order(request.param)
+    monkeypatch.setattr(library, "library", lambda: lib)
+    return torch_cuda
+
+
+def _noise(*shape):
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).float()
+
+
+IMAGES = {
+    "one pixel": (_noise(1, 3, 1, 1), 20.0, 8.0),
+    "one row": (_noise(1, 3, 1, 40), 20.0, 8.0),
+    "flat": (torch.full((1, 3, 24, 37), 200.0), 80.0, 13.0),
+    "noise": (_noise(1, 3, 25, 31), 20.0, 20.0),
+    "narrow: own vertices": (_noise(1, 3, 9, 9), 0.05, 0.5),
+    "batch": (_noise(3, 3, 20, 21), 20.0, 40.0),
+}
+CASES = pytest.mark.parametrize("case", IMAGES.values(), ids=IMAGES.keys())
+
+
+@CASES
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_same_filter_as_on_the_cpu(cuda, case, deterministic, layout):
+    image, alpha, beta = case
+    values = torch.randn(image.shape[0], 5, *image.shape[2:]).contiguous(memory_format=layout)
+    vertex, weight, neighbor, status = cuda.build_lattice(image, alpha, beta, STREAM)
+    expected_lattice = native.bilateral_lattice(image.numpy(), alpha, beta)
+    assert status.tolist() == [expected_lattice.neighbor.shape[2], 0]
+    assert neighbor.shape == expected_lattice.neighbor.shape
+    np.testing.assert_allclose(weight, expected_lattice.weight, rtol=1e-5, atol=1e-7)
+    for reverse in (False, True):
+        lattice = (vertex, weight, neighbor)
+        got = cuda.filter_values(values, lattice, STREAM, reverse=reverse, deterministic=deterministic)
+        assert got.stride() == values.stride()
+        expected = native.bilateral_filter(values.contiguous().numpy(), expected_lattice, reverse)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_room_to_spare_changes_nothing(cuda):
+    image, alpha, beta = IMAGES["batch"]
+    values = torch.rand(3, 4, 20, 21)
+    options = {"reverse": False, "deterministic": True}
+    tight = cuda.filter_values(values, cuda.build_lattice(image, alpha, beta, STREAM)[:3], STREAM, **options)
+    *lattice, status = cuda.build_lattice(image, alpha, beta, STREAM, capacity=5000)
+    assert lattice[2].shape == (6, 2, 5000)
+    assert status.tolist() == [int(lattice[0].max() + 1), 0]
+    torch.testing.assert_close(cuda.filter_values(values, lattice, STREAM, **options), tight, rtol=1e-6, atol=1e-7)
+
+
+def test_overflow_is_told_and_stays_in_bounds(cuda):
+    image, alpha, beta = IMAGES["noise"]
+    *lattice, status = cuda.build_lattice(image, alpha, beta, STREAM, capacity=10)
+    assert status[1] == cuda.OVERFLOW
+    assert all(int(index.min()) >= 0 and int(index.max()) <= 10 for index in (lattice[0], lattice[2]))
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf"), -1.0, 255.5])
+def test_levels_out_of_range_are_refused(cuda, level):
+    image = _noise(1, 3, 8, 9)
+    image[0, 1, 3, 4] = level
+    with pytest.raises(SegtoolError, match=r"within 0\.\.255"):
+        cuda.build_lattice(image, 10.0, 10.0, STREAM)
+    assert cuda.build_lattice(image, 10.0, 10.0, STREAM, capacity=1000)[3][1] == cuda.BAD_LEVEL
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "capacity", "message"),
+    [((0.0, 1.0), None, "positive"), ((1e-9, 1.0), None, "too small"), ((1.0, 1.0), 2**30, "capacity")],
+)
+def test_bad_arguments_are_refused(cuda, emulated, sigmas, capacity, message):
+    image = _noise(1, 3, 8, 9)
+    if capacity:  # no such workspace can be had, and none is touched
+        with pytest.raises(SegtoolError, match=message):
+            library.cuda_call("segtool_cuda_lattice_insert", 0, 1, 8, 9, *sigmas, capacity, 0, 0, 0, 0, 0)
+    else:
+        with pytest.raises(SegtoolError, match=message):
+            cuda.build_lattice(image, *sigmas, STREAM)
+
+
+def test_deterministic_sums_do_not_depend_on_the_order(cuda, emulated):
+    image, alpha, beta = IMAGES["noise"]
+    values = 1e6 * torch.randn(1, 3, 25, 31)
+    lattice = cuda.build_lattice(image, alpha, beta, STREAM)[:3]
+    results = []
+    for order in (1, 5, 12345):
+        emulated[0].segtool_cuda_on_cpu_order(order)
+        results.append(cuda.filter_values(values, lattice, STREAM, reverse=False, deterministic=True))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_never_becomes_a_number(cuda, bad):
+    image, alpha, beta = IMAGES["noise"]
+    lattice = cuda.build_lattice(image, alpha, beta, STREAM)[:3]
+    values = torch.rand(1, 1, 25, 31)
+    values[0, 0, 3, 3] = bad
+    for deterministic in (False, True):
+        out = cuda.filter_values(values, lattice, STREAM, reverse=False, deterministic=deterministic)
+        assert not out[0, 0, 3, 3].isfinite()
+
+
+def test_onnxruntime_runs_the_cuda_kernels(emulated):
+    """Registered in the CPU kernels' place: their attributes, shapes, workspace and errors."""
+    lattice = ["vertex", "weight", "neighbor"]
+    sigmas = {"spatial_sigma": 20.0, "color_sigma": 20.0}
+    nodes = [
+        helper.make_node("BilateralLattice", ["image"], lattice, domain="segtool", **sigmas),
+        helper.make_node("BilateralFilter", ["values", *lattice], ["filtered"], domain="segtool", reverse=0),
+    ]
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in ("image", "values", "filtered")
+    ]
+    graph = helper.make_graph(nodes, "graph", tensors[:2], tensors[2:])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("segtool", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(emulated[1]))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    image, values = _noise(2, 3, 25, 31).numpy(), np.random.default_rng(0).random((2, 6, 25, 31), dtype=np.float32)
+    (got,) = session.run(None, {"image": image, "values": values})
+    expected = native.bilateral_filter(values, native.bilateral_lattice(image, 20.0, 20.0))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(Exception, match=r"within 0\.\.255"):
+        session.run(None, {"image": image + 300, "values": values})
