@@ -1,10 +1,7 @@
-"""What the benchmark scripts share: a test picture, fair timing, the record of the machine."""
+"""What the benchmark scripts share: a test picture, the record of the machine."""
 
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,19 +19,6 @@ def picture(width: int, height: int) -> Tensor:
     coarse = torch.rand(1, 3, 13, 17, generator=generator) * 255
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
     return (smooth + 2 * torch.randn(1, 3, height, width, generator=generator)).clamp(0, 255).round()
-
-
-def medians(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Median milliseconds of each call; the calls take turns, so that the machine's drift hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(runs):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: round(statistics.median(values), 3) for name, values in times.items()}
 
 
 def cpu_name() -> str:

@@ -1,42 +1,114 @@
-"""All checks that need a GPU, in one command: the tests marked `gpu`, then timings with JSON."""
+"""All checks that need a GPU, in one command: the tests marked `gpu`, then timings with JSON.
+
+Timings are of CUDA graphs on the device's own clock. The roofline is the least time in which the device could move
+what a filter must at least read and write, at the bandwidth that a copy reaches there.
+"""
 
 import argparse
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from common import RESULTS, medians, picture, print_rows, write_results
+from common import RESULTS, picture, print_rows, write_results
+from torch import Tensor
 
-from segtool.bilateral import library, torch_ops
+from segtool.bilateral import library, torch_cuda, torch_plain
 from segtool.train.models import DenseCRF, KernelWidths
 
-SIZES = ((500, 375, 21), (2048, 1024, 19))
-ALPHA, BETA = 80.0, 13.0
+SIZES = ((500, 375, 21), (1000, 750, 21), (2048, 1024, 19), (512, 512, 150))
+WIDTHS, WEIGHTS = KernelWidths(3.0, 80.0, 13.0), (3.0, 10.0)
 TESTS = Path(__file__).parents[1] / "tests"
 
 
-@torch.inference_mode()
-def measure(width: int, height: int, classes: int, runs: int) -> dict[str, object]:
-    """One row: milliseconds on the device, each call waited for."""
-    image, values = picture(width, height).cuda(), torch.rand(1, classes, height, width, device="cuda")
-    lattice = torch_ops.bilateral_lattice(image, ALPHA, BETA)
-    crf = DenseCRF(classes, KernelWidths(3.0, ALPHA, BETA), (3.0, 10.0)).cuda()
+def device_ms(call: Callable[[], Any], runs: int) -> float:
+    """Median milliseconds between two events around a call."""
+    times = []
+    for _ in range(runs + 3):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return round(statistics.median(times[3:]), 4)
 
-    def waited(call):  # type: ignore[no-untyped-def]
-        def run() -> None:
+
+def graph_of(call: Callable[[], Any]) -> torch.cuda.CUDAGraph:
+    """The call as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):  # what is allocated lazily is allocated before capturing
+        for _ in range(2):
             call()
-            torch.cuda.synchronize()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph
 
-        return run
 
-    calls = {
-        "lattice": waited(lambda: torch_ops.bilateral_lattice(image, ALPHA, BETA)),
-        "filter": waited(lambda: torch_ops.bilateral_filter(values, *lattice)),
-        "CRF, 10 iterations": waited(lambda: crf(values, image, 10)),
+def copy_bandwidth() -> float:
+    """Bytes a millisecond, read and written, of a copy of 1 GiB."""
+    source = torch.empty(2**28, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / device_ms(lambda: target.copy_(source), 20)
+
+
+def filter_bytes(values: Tensor, vertices: int) -> int:
+    """What one filter must move: values in and out, six indices and weights for each pixel twice, the lattice."""
+    n, channels, height, width = values.shape
+    return 2 * values.nbytes + 2 * n * height * width * 6 * 8 + 14 * vertices * channels * 4
+
+
+@torch.inference_mode()
+def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) -> dict[str, object]:
+    """One row: milliseconds on the device."""
+    image = picture(width, height).cuda()
+    values = torch.rand(1, classes, height, width, device="cuda").contiguous(memory_format=torch.channels_last)
+    stream = torch.cuda.current_stream().cuda_stream
+    exact = torch_cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, stream)
+    vertices = exact[2].shape[2]
+    capacity = 2 * vertices
+
+    def lattice() -> Any:
+        now = torch.cuda.current_stream().cuda_stream
+        return torch_cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, now, capacity)
+
+    def message(deterministic: bool = False) -> Any:
+        now = torch.cuda.current_stream().cuda_stream
+        return torch_cuda.filter_values(values, exact[:3], now, reverse=False, deterministic=deterministic)
+
+    tables = [w * torch.eye(classes, device="cuda") for w in WEIGHTS]
+
+    def mean_field() -> Tensor:
+        now = torch.cuda.current_stream().cuda_stream
+        built = lattice()[:3]
+        q = values.softmax(1)
+        for _ in range(10):
+            bilateral = torch_cuda.filter_values(q, built, now, reverse=False, deterministic=False)
+            spatial = torch_plain.spatial_filter(q, WIDTHS.spatial_gamma)
+            q = torch_plain.mean_field_update(values, spatial, bilateral, *tables, True)
+            q = q.contiguous(memory_format=torch.channels_last)
+        return q
+
+    crf = DenseCRF(classes, WIDTHS, WEIGHTS).cuda()
+    filter_ms = device_ms(graph_of(message).replay, runs)
+    floor = filter_bytes(values, vertices) / bandwidth
+    return {
+        "size": f"{width}x{height}x{classes}",
+        "vertices": vertices,
+        "lattice": device_ms(graph_of(lattice).replay, runs),
+        "filter": filter_ms,
+        "filter, roofline": round(floor, 4),
+        "share of roofline": round(floor / filter_ms, 3),
+        "filter, deterministic": device_ms(graph_of(lambda: message(True)).replay, runs),
+        "lattice + 10 iterations, graph": device_ms(graph_of(mean_field).replay, runs),
+        # Waits once, for the number of vertices: not a graph.
+        "CRF, 10 iterations, torch": device_ms(lambda: crf(values, image, 10), runs),
     }
-    size = f"{width}x{height}x{classes}"
-    return {"size": size, "vertices": lattice[2].shape[2], **medians(calls, runs)}
 
 
 def main() -> None:
@@ -48,10 +120,17 @@ def main() -> None:
     if not torch.cuda.is_available() or not library.has_cuda():
         sys.exit("needs a CUDA device, and a segtool built with CUDA")
     tests = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", str(TESTS)], check=False).returncode
-    rows = [measure(*size, options.runs) for size in SIZES]
+    bandwidth = copy_bandwidth()
+    rows = [measure(*size, options.runs, bandwidth) for size in SIZES]
     print_rows(rows)
-    device = torch.cuda.get_device_name()
-    print(write_results("gpu", rows, options.out, unit="median milliseconds", device=device, tests_passed=tests == 0))
+    facts = {
+        "unit": "median milliseconds",
+        "device": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda,
+        "copy_bandwidth_gb_per_s": round(bandwidth / 1e6, 1),
+        "tests_passed": tests == 0,
+    }
+    print(write_results("gpu", rows, options.out, **facts))
     sys.exit(tests)
 
 
