@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 
 SIZES = ("500x375x21", "1000x750x21", "2048x1024x19", "512x512x150")
 # In minutes rather than seconds beyond this many values.
-SLOW, SLOW_FROM = ("plain torch", "onnxruntime, bodies"), 20_000_000
+SLOW, SLOW_FROM = ("plain torch", "onnxruntime, bodies"), 8_000_000
 WORKER = str(Path(__file__).parent / "worker.py")
 COLUMNS = ("lattice", "filter", "T=1", "T=5", "T=10")
 
@@ -61,6 +61,9 @@ def measure(size: str, threads: int, names: list[str], runs: int, folder: Path) 
             if result.returncode:
                 sys.exit(f"{name}, {size}: {result.stderr.strip().splitlines()[-1]}")
             found[name].append(json.loads(result.stdout.splitlines()[-1]))
+            print(
+                f"{size}, {threads} threads, {name}: T=10 {found[name][-1]['T=10']:.2f} s", file=sys.stderr, flush=True
+            )
     rows = []
     for name, turns in found.items():
         middle = {k: statistics.median(t[k] for t in turns) for k in turns[0]}

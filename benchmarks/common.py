@@ -16,9 +16,10 @@ RESULTS = Path(__file__).parent / "results"
 def picture(width: int, height: int) -> Tensor:
     """A picture whose lattice has about as many vertices as a photo's, float32 [1,3,H,W], levels 0..255."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 13, 17, generator=generator) * 255
-    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
-    return (smooth + 2 * torch.randn(1, 3, height, width, generator=generator)).clamp(0, 255).round()
+    # Mostly grey, as photos are: colours far from grey would need many more vertices.
+    grey, color = (torch.rand(1, c, 13, 17, generator=generator) - 0.5 for c in (1, 3))
+    smooth = torch.nn.functional.interpolate(127.5 + 160 * grey + 30 * color, (height, width), mode="bicubic")
+    return (smooth + 3 * torch.randn(1, 3, height, width, generator=generator)).clamp(0, 255).round()
 
 
 def cpu_name() -> str:

@@ -157,6 +157,8 @@ IMPLEMENTATIONS: dict[str, Any] = {
 
 def export_crf(classes: int, path: Path) -> None:
     """Writes the CRF of ten iterations as ONNX: logits and image to logits, function bodies inside."""
+    import warnings
+
     import onnx
     import torch
 
@@ -165,12 +167,13 @@ def export_crf(classes: int, path: Path) -> None:
     from segtool.train.models import DenseCRF, KernelWidths
 
     crf = DenseCRF(classes, KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS, iterations=10).eval()
+    warnings.simplefilter("ignore")  # the exporter warns that two inputs share a size
     dims = {0: torch.export.Dim("N"), 2: torch.export.Dim("H"), 3: torch.export.Dim("W")}
     program = torch.onnx.export(
         crf,
         (torch.zeros(2, classes, 40, 50), torch.zeros(2, 3, 40, 50)),
         dynamo=True,
-        dynamic_shapes=(dims, dims, None),
+        dynamic_shapes=(dims, dims),
         input_names=["logits", "image"],
         opset_version=OPSET,
         optimize=False,

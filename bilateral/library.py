@@ -24,6 +24,9 @@ _ARGUMENTS = {
     "segtool_cuda_lattice_link": [_PTR, *_SIZES, *_SIGMAS, _I64, _I64] + [_PTR] * 6,
     "segtool_cuda_filter_workspace": [_I64, _I64, _INT],
     "segtool_cuda_filter": [_PTR] * 4 + [_I64] * 4 + [_INT] * 3 + [_PTR] * 3,
+    "segtool_cuda_spatial_workspace": [_I64] * 4 + [_F64],
+    "segtool_cuda_spatial_filter": [_PTR] + [_I64] * 4 + [_F64] + [_PTR] * 3,
+    "segtool_cuda_mean_field_update": [_PTR] * 5 + [_I64] * 3 + [_INT, _INT, _PTR, _PTR],
 }
 
 
@@ -57,8 +60,8 @@ def load(path: Path) -> ctypes.CDLL:
     lib.segtool_error_message.restype = ctypes.c_char_p
     for name, arguments in _ARGUMENTS.items():
         getattr(lib, name).argtypes = arguments
-    for name in ("segtool_cuda_lattice_workspace", "segtool_cuda_filter_workspace"):
-        getattr(lib, name).restype = _I64
+        if name.endswith("_workspace"):
+            getattr(lib, name).restype = _I64
     return lib
 
 

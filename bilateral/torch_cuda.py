@@ -71,5 +71,28 @@ def filter_values(
     return out
 
 
+def spatial_filter(values: Tensor, sigma: float, stream: int) -> Tensor:
+    """The spatial kernel on float32 [N,C,H,W], contiguous or channel-last; the result has the same layout."""
+    n, channels, height, width = values.shape
+    shape = (n * channels, height, width, 1) if values.is_contiguous() else (n, height, width, channels)
+    out = torch.empty_like(values)
+    workspace = _workspace(cuda_call("segtool_cuda_spatial_workspace", *shape, sigma), values.device)
+    addresses = (out.data_ptr(), workspace.data_ptr(), stream)
+    cuda_call("segtool_cuda_spatial_filter", values.data_ptr(), *shape, sigma, *addresses)
+    return out
+
+
+def mean_field_update(inputs: list[Tensor], normalize: bool, stream: int) -> Tensor:
+    """The local update of unary and messages, float32 [N,C,H,W] of one layout, contiguous or channel-last, and two
+    tables [C,C]; the result has the same layout."""
+    unary = inputs[0]
+    n, channels, height, width = unary.shape
+    out = torch.empty_like(unary)
+    flags = (int(normalize), int(not unary.is_contiguous()))
+    addresses = [t.data_ptr() for t in inputs]
+    cuda_call("segtool_cuda_mean_field_update", *addresses, n, channels, height * width, *flags, out.data_ptr(), stream)
+    return out
+
+
 def _workspace(size: int, device: torch.device) -> Tensor:
     return torch.empty(size, dtype=torch.uint8, device=device)

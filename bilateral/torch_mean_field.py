@@ -1,12 +1,12 @@
 """The other steps of a mean-field iteration as torch operators: `spatial_filter` and `mean_field_update`.
 
-Native on the CPU; on CUDA tensors in plain torch, as in `torch_plain`.
+Native, as in `torch_ops`; `torch_plain` has the same in plain torch.
 """
 
 import torch
 from torch import Tensor
 
-from segtool.bilateral import native, torch_plain
+from segtool.bilateral import native, torch_cuda
 from segtool.bilateral.torch_layout import check_values, memory_layout
 from segtool.errors import SegtoolError
 
@@ -31,7 +31,9 @@ def spatial_filter(values: Tensor, sigma: float) -> Tensor:
 @spatial_filter.register_kernel("cuda")
 def _spatial_cuda(values: Tensor, sigma: float) -> Tensor:
     check_values(values)
-    return torch_plain.spatial_filter(values, sigma).contiguous(memory_format=memory_layout(values))
+    values = values.contiguous(memory_format=memory_layout(values))
+    with torch.cuda.device(values.device):
+        return torch_cuda.spatial_filter(values, sigma, torch.cuda.current_stream().cuda_stream)
 
 
 @spatial_filter.register_fake
@@ -65,10 +67,7 @@ def mean_field_update(
         unary + spatial spatial_table + bilateral bilateral_table, a row times a matrix for each pixel, or its
         softmax; in the layout of `unary`.
     """
-    _check_update(unary, spatial, bilateral, spatial_table, bilateral_table)
-    layout = memory_layout(unary)
-    inputs = [t.contiguous(memory_format=layout) for t in (unary, spatial, bilateral)]
-    inputs += [spatial_table.contiguous(), bilateral_table.contiguous()]
+    inputs, layout = _update_inputs(unary, spatial, bilateral, spatial_table, bilateral_table)
     n, channels, height, width = unary.shape
     out = torch.empty_like(unary, memory_format=layout)
     native.mean_field_update_pointers(
@@ -79,6 +78,14 @@ def mean_field_update(
         channels_last=layout == torch.channels_last,
     )
     return out
+
+
+def _update_inputs(unary: Tensor, *others: Tensor) -> tuple[list[Tensor], torch.memory_format]:
+    """All of them in the layout of `unary`, checked."""
+    _check_update(unary, *others)
+    layout = memory_layout(unary)
+    values = [t.contiguous(memory_format=layout) for t in (unary, *others[:2])]
+    return [*values, *(t.contiguous() for t in others[2:])], layout
 
 
 def _check_update(unary: Tensor, spatial: Tensor, bilateral: Tensor, *tables: Tensor) -> None:
@@ -93,9 +100,9 @@ def _check_update(unary: Tensor, spatial: Tensor, bilateral: Tensor, *tables: Te
 def _update_cuda(
     unary: Tensor, spatial: Tensor, bilateral: Tensor, spatial_table: Tensor, bilateral_table: Tensor, normalize: bool
 ) -> Tensor:
-    _check_update(unary, spatial, bilateral, spatial_table, bilateral_table)
-    out = torch_plain.mean_field_update(unary, spatial, bilateral, spatial_table, bilateral_table, normalize)
-    return out.contiguous(memory_format=memory_layout(unary))
+    inputs, _ = _update_inputs(unary, spatial, bilateral, spatial_table, bilateral_table)
+    with torch.cuda.device(unary.device):
+        return torch_cuda.mean_field_update(inputs, normalize, torch.cuda.current_stream().cuda_stream)
 
 
 @mean_field_update.register_fake

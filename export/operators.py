@@ -1,6 +1,6 @@
-"""The two operators in ONNX: their schemas, how torch's exporter writes them, and their portable bodies.
+"""The CRF's operators in ONNX: their schemas, how torch's exporter writes them, and their portable bodies.
 
-Both are nodes in the domain `segtool`. The same file also defines each as a model-local function of
+They are nodes in the domain `segtool`. The same file also defines each as a model-local function of
 standard operators, so it runs on any ONNX runtime; where the native library is registered, its kernels
 take the nodes instead.
 """
@@ -13,7 +13,7 @@ from onnx import FunctionProto, defs, helper, parser
 from onnxscript.values import Opset
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_lattice
+from segtool.bilateral import torch_lattice, torch_plain
 from segtool.bilateral.geometry import key_packing
 from segtool.card import CrfCard
 from segtool.errors import SegtoolError
@@ -47,6 +47,7 @@ def _schema(name: str, inputs: dict[str, str], outputs: dict[str, str], attribut
 
 _PLUGIN_ATTRIBUTES = dict.fromkeys(_PLUGIN, str)
 _LATTICE = {"vertex": "int32", "weight": "float", "neighbor": "int32"}
+_UPDATE = ("unary", "spatial", "bilateral", "spatial_table", "bilateral_table")
 _SCHEMAS = (
     _schema(
         "BilateralLattice",
@@ -60,11 +61,13 @@ _SCHEMAS = (
         {"filtered": "float"},
         {"reverse": int, **_PLUGIN_ATTRIBUTES},
     ),
+    _schema("SpatialFilter", {"values": "float"}, {"filtered": "float"}, {"sigma": float}),
+    _schema("MeanFieldUpdate", dict.fromkeys(_UPDATE, "float"), {"q": "float"}, {"normalize": int}),
 )
 
 
 def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs for the two torch operators."""
+    """What `torch.onnx.export(custom_translation_table=...)` needs for the torch operators."""
     for schema in _SCHEMAS:
         if not defs.has(schema.name, domain=DOMAIN):
             defs.register_schema(schema)
@@ -76,17 +79,34 @@ def translation_table() -> dict[Any, Any]:
     def filter_(values: Any, vertex: Any, weight: Any, neighbor: Any, reverse: bool = False) -> Any:
         return opset.BilateralFilter(values, vertex, weight, neighbor, reverse=int(reverse), **_PLUGIN)
 
+    def spatial(values: Any, sigma: float) -> Any:
+        return opset.SpatialFilter(values, sigma=sigma)
+
+    def update(unary: Any, spatial: Any, bilateral: Any, a: Any, b: Any, normalize: bool) -> Any:
+        return opset.MeanFieldUpdate(unary, spatial, bilateral, a, b, normalize=int(normalize))
+
     ops = torch.ops.segtool
-    return {ops.bilateral_lattice.default: lattice, ops.bilateral_filter.default: filter_}
+    return {
+        ops.bilateral_lattice.default: lattice,
+        ops.bilateral_filter.default: filter_,
+        ops.spatial_filter.default: spatial,
+        ops.mean_field_update.default: update,
+    }
 
 
 def function_bodies(crf: CrfCard) -> list[FunctionProto]:
-    """Portable definitions of the two operators with the CRF's kernel widths baked in.
+    """Portable definitions of the operators, with the CRF's kernel widths and number of classes baked in.
 
     Raises:
         SegtoolError: the widths are so small that no useful image size fits the packed keys.
     """
-    return [_lattice_body(crf.bilateral_alpha, crf.bilateral_beta), _filter_body()]
+    classes = len(crf.unary_scale)
+    return [
+        _lattice_body(crf.bilateral_alpha, crf.bilateral_beta),
+        _filter_body(),
+        _spatial_body(crf.spatial_gamma, classes),
+        _update_body(),
+    ]
 
 
 def portable_side(spatial_sigma: float, color_sigma: float, batch: int = 64) -> int:
@@ -115,14 +135,37 @@ class _PortableLattice(nn.Module):
 
 def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
     """The plain torch lattice, exported; the body cannot drift away from the tested code."""
+    module = _PortableLattice(spatial_sigma, color_sigma)
+    attributes = ["spatial_sigma", "color_sigma", *_PLUGIN]
+    return _exported("BilateralLattice", module, "image", 3, list(_LATTICE), attributes)
+
+
+class _PortableSpatialFilter(nn.Module):
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch_plain.spatial_filter(values, self.sigma)
+
+
+def _spatial_body(sigma: float, classes: int) -> FunctionProto:
+    """The plain torch kernel, exported: two convolutions."""
+    return _exported("SpatialFilter", _PortableSpatialFilter(sigma), "values", classes, ["filtered"], ["sigma"])
+
+
+def _exported(
+    name: str, module: nn.Module, argument: str, channels: int, outputs: list[str], attributes: list[str]
+) -> FunctionProto:
+    """A module from [N,channels,H,W] as a function of standard operators."""
     dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
     program = torch.onnx.export(
-        _PortableLattice(spatial_sigma, color_sigma).eval(),
-        (torch.zeros(2, 3, 12, 10),),
+        module.eval(),
+        (torch.zeros(2, channels, 12, 10),),
         dynamo=True,
         dynamic_shapes=(dims,),
-        input_names=["image"],
-        output_names=list(_LATTICE),
+        input_names=[argument],
+        output_names=outputs,
         opset_version=OPSET,
         optimize=False,
         verbose=False,
@@ -132,15 +175,39 @@ def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
         helper.make_node("Constant", [], [tensor.name], value=_unnamed(tensor)) for tensor in graph.initializer
     ]
     nodes = [*constants, *graph.node]
-    return helper.make_function(
-        DOMAIN,
-        "BilateralLattice",
-        ["image"],
-        list(_LATTICE),
-        nodes,
-        [helper.make_opsetid("", OPSET)],
-        attributes=["spatial_sigma", "color_sigma", *_PLUGIN],
-    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_function(DOMAIN, name, [argument], outputs, nodes, opsets, attributes=attributes)
+
+
+def _update_body() -> FunctionProto:
+    """Both tables in one 1x1 convolution, then softmax if `normalize`; see `torch_plain`."""
+    text = f"""
+    <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
+    MeanFieldUpdate <normalize> ({", ".join(_UPDATE)}) => (q)
+    {{
+        axis = Constant <value_ints = [1]> ()
+        inner = Constant <value_ints = [2, 3]> ()
+        messages = Concat <axis = 1> (spatial, bilateral)
+        tables = Concat <axis = 0> (spatial_table, bilateral_table)
+        columns = Transpose <perm = [1, 0]> (tables)
+        kernel = Unsqueeze (columns, inner)
+        change = Conv (messages, kernel)
+        z = Add (unary, change)
+        flag = Constant <value_int: int = @normalize> ()
+        wanted = Cast <to = 9> (flag)
+        q = If (wanted) <
+            then_branch = softmax () => (float[n, c, h, w] p) {{
+                most = ReduceMax (z, axis)
+                below = Sub (z, most)
+                e = Exp (below)
+                sum = ReduceSum (e, axis)
+                p = Div (e, sum)
+            }},
+            else_branch = logits () => (float[n, c, h, w] same) {{ same = Identity (z) }}
+        >
+    }}
+    """
+    return parser.parse_function(text)
 
 
 def _unnamed(tensor: onnx.TensorProto) -> onnx.TensorProto:

@@ -38,4 +38,12 @@ int segtool_cuda_filter(const float*, const int32_t*, const float*, const int32_
                         int64_t, int, int, int, float*, void*, void*) {
   return no_cuda();
 }
+int64_t segtool_cuda_spatial_workspace(int64_t, int64_t, int64_t, int64_t, double) { return no_cuda(), -1; }
+int segtool_cuda_spatial_filter(const float*, int64_t, int64_t, int64_t, int64_t, double, float*, void*, void*) {
+  return no_cuda();
+}
+int segtool_cuda_mean_field_update(const float*, const float*, const float*, const float*, const float*, int64_t,
+                                   int64_t, int64_t, int, int, float*, void*) {
+  return no_cuda();
+}
 #endif

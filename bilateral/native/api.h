@@ -82,3 +82,14 @@ SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, 
                                     const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
                                     int64_t capacity, int reverse, int channels_last, int deterministic, float* out,
                                     void* workspace, void* stream);
+
+// The other steps of an iteration on the device. Values and layouts are as for segtool_spatial_filter and
+// segtool_mean_field_update. out must not overlap the inputs; the messages must be there.
+SEGTOOL_API int64_t segtool_cuda_spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner,
+                                                   double sigma);
+SEGTOOL_API int segtool_cuda_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width,
+                                            int64_t inner, double sigma, float* out, void* workspace, void* stream);
+SEGTOOL_API int segtool_cuda_mean_field_update(const float* unary, const float* spatial, const float* bilateral,
+                                               const float* spatial_table, const float* bilateral_table, int64_t n,
+                                               int64_t channels, int64_t pixels, int normalize, int channels_last,
+                                               float* out, void* stream);

@@ -12,6 +12,7 @@
 
 #include "api.h"
 #include "errors.h"
+#include "filter_cpu.h"
 #include "lanes.h"
 #include "simplex.h"
 #include "tiles.h"
@@ -21,13 +22,13 @@ namespace {
 using segtool::kCorners;
 using segtool::kLanes;
 using segtool::kTile;
+using segtool::kWidest;
 using segtool::Lanes;
 using segtool::load;
 using segtool::run_length;
 using segtool::store;
 using segtool::Strides;
 using segtool::strides;
-constexpr int kWidest = 32;    // channels in a block
 constexpr int kPieces = 64;    // of a pass over vertices or pixels, for the threads to share
 constexpr int64_t kFewPixels = 4096;  // not worth more than one part
 
@@ -75,20 +76,24 @@ SEGTOOL_INLINE bool splat_as(const Arrays& a, const Block& b, int64_t begin, int
 }
 
 template <int W>
+SEGTOOL_INLINE void slice_rows_as(const int32_t* vertex, const float* weight, int count, const float* lattice,
+                                  float (*tile)[W]) {
+  for (int p = 0; p < count; ++p, vertex += kCorners, weight += kCorners) {
+    Lanes sum[W / kLanes] = {};
+    for (int k = 0; k < kCorners; ++k) {
+      const float* row = lattice + int64_t(vertex[k]) * W;
+      for (int c = 0; c < W; c += kLanes) sum[c / kLanes] += weight[k] * load(row + c);
+    }
+    for (int c = 0; c < W; c += kLanes) store(tile[p] + c, sum[c / kLanes]);
+  }
+}
+
+template <int W>
 SEGTOOL_INLINE void slice_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
   float tile[kTile][W];
   for (int64_t start = begin; start < end;) {
     const int count = run_length(a.layout, start, end);
-    for (int p = 0; p < count; ++p) {
-      const int32_t* vertex = a.vertex + (start + p) * kCorners;
-      const float* weight = a.weight + (start + p) * kCorners;
-      Lanes sum[W / kLanes] = {};
-      for (int k = 0; k < kCorners; ++k) {
-        const float* row = lattice + int64_t(vertex[k]) * W;
-        for (int c = 0; c < W; c += kLanes) sum[c / kLanes] += weight[k] * load(row + c);
-      }
-      for (int c = 0; c < W; c += kLanes) store(tile[p] + c, sum[c / kLanes]);
-    }
+    slice_rows_as<W>(a.vertex + start * kCorners, a.weight + start * kCorners, count, lattice, tile);
     const Strides s = strides(a.layout, start, b.first);
     segtool::write_tile(tile[0], W, s, count, b.used, a.out);
     start += count;
@@ -151,8 +156,9 @@ int part_count(const Arrays& a) {
 // Splits [0, count) evenly into kPieces for the threads to share: the beginning of a piece.
 int64_t piece(int64_t count, int64_t index) { return count * index / kPieces; }
 
-// Filters one block. `lattice` has room for parts + 1 lattices of (vertex_count + 1) * width floats.
-bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
+// Splats and blurs one block. `lattice` has room for parts + 1 lattices of (vertex_count + 1) * width floats; the
+// first of them gets the result. False if a vertex is not one.
+bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   const int64_t m = a.vertex_count, size = (m + 1) * b.width, total = a.total();
   std::atomic<bool> valid{true};
 #pragma omp parallel if (parts > 1)
@@ -175,11 +181,23 @@ bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
       for (int i = 0; i < kPieces; ++i) blur(b.width, before, before + m, piece(m, i), piece(m, i + 1), in, out);
       std::swap(in, out);
     }
-#pragma omp for schedule(static)
-    for (int i = 0; i < (valid ? kPieces : 0); ++i) slice(a, b, piece(total, i), piece(total, i + 1), in);
   }
+  static_assert(kCorners % 2 == 0, "the blurred lattice is the first one");
   return valid;
 }
+
+bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
+  if (!splat_and_blur_block(a, b, parts, lattice)) return false;
+#pragma omp parallel for schedule(static) if (parts > 1)
+  for (int i = 0; i < kPieces; ++i) slice(a, b, piece(a.total(), i), piece(a.total(), i + 1), lattice);
+  return true;
+}
+
+int fail_for_index() {
+  return segtool::fail("vertex or neighbor holds an index outside 0..M; was it built for other values?");
+}
+
+int width_of(int64_t channels) { return int((channels + kLanes - 1) / kLanes * kLanes); }
 
 bool neighbors_valid(const Arrays& a) {
   uint32_t largest = 0;
@@ -196,13 +214,36 @@ int segtool_filter(const float* values, const int32_t* vertex, const float* weig
                  {channels, pixels, channels_last != 0}, out};
   bool valid = neighbors_valid(a);
   const int parts = part_count(a);
-  const int64_t widest = std::min<int64_t>(kWidest, (channels + kLanes - 1) / kLanes * kLanes);
+  const int64_t widest = std::min<int64_t>(kWidest, width_of(channels));
   std::unique_ptr<float[]> lattice(new (std::nothrow) float[(parts + 1) * (vertex_count + 1) * widest]);
   if (!lattice) return segtool::fail("out of memory while filtering");
   for (int64_t first = 0; first < channels && valid; first += kWidest) {
     const int used = int(std::min<int64_t>(kWidest, channels - first));
-    valid = filter_block(a, {first, used, (used + kLanes - 1) / kLanes * kLanes}, parts, lattice.get());
+    valid = filter_block(a, {first, used, width_of(used)}, parts, lattice.get());
   }
-  if (!valid) return segtool::fail("vertex or neighbor holds an index outside 0..M; was it built for other values?");
-  return 0;
+  return valid ? 0 : fail_for_index();
+}
+
+int segtool::splat_and_blur(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
+                            int64_t n, const Layout& layout, int64_t vertex_count, Blurred* out) {
+  const Arrays a{values, vertex, weight, neighbor, n, vertex_count, false, layout, nullptr};
+  const int parts = part_count(a), width = width_of(layout.channels);
+  if (!neighbors_valid(a)) return fail_for_index();
+  out->rows.reset(new (std::nothrow) float[(parts + 1) * (vertex_count + 1) * width]);
+  if (!out->rows) return fail("out of memory while filtering");
+  out->vertex = vertex;
+  out->weight = weight;
+  out->width = width;
+  return splat_and_blur_block(a, {0, int(layout.channels), width}, parts, out->rows.get()) ? 0 : fail_for_index();
+}
+
+SEGTOOL_CLONES void segtool::slice_rows(const Blurred& b, int64_t start, int count, float* rows) {
+  const int32_t* vertex = b.vertex + start * kCorners;
+  const float* weight = b.weight + start * kCorners;
+  switch (b.width) {
+    case 8: return slice_rows_as<8>(vertex, weight, count, b.rows.get(), reinterpret_cast<float(*)[8]>(rows));
+    case 16: return slice_rows_as<16>(vertex, weight, count, b.rows.get(), reinterpret_cast<float(*)[16]>(rows));
+    case 24: return slice_rows_as<24>(vertex, weight, count, b.rows.get(), reinterpret_cast<float(*)[24]>(rows));
+    default: return slice_rows_as<32>(vertex, weight, count, b.rows.get(), reinterpret_cast<float(*)[32]>(rows));
+  }
 }

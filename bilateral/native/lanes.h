@@ -55,6 +55,39 @@ SEGTOOL_INLINE Lanes exp_of_negative(Lanes x) {
 #endif
 #endif
 
+// True (all bits) in the first `count` lanes.
+SEGTOOL_INLINE IntLanes lanes_below(int count) {
+  const IntLanes lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return lane < count;
+}
+
+// The largest lane and the sum of the lanes, in every lane.
+SEGTOOL_INLINE Lanes largest(Lanes x) {
+#if defined(SEGTOOL_SHUFFLE)
+  const Lanes halves = SEGTOOL_SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+  x = x > halves ? x : halves;
+  const Lanes pairs = SEGTOOL_SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+  x = x > pairs ? x : pairs;
+  const Lanes lanes = SEGTOOL_SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+  return x > lanes ? x : lanes;
+#else
+  float most = x[0];
+  for (int i = 1; i < kLanes; ++i) most = x[i] > most ? x[i] : most;
+  return Lanes{} + most;
+#endif
+}
+SEGTOOL_INLINE Lanes sum(Lanes x) {
+#if defined(SEGTOOL_SHUFFLE)
+  x += SEGTOOL_SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+  x += SEGTOOL_SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+  return x + SEGTOOL_SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += x[i];
+  return Lanes{} + total;
+#endif
+}
+
 // to[j * to_stride + i] = from[i * from_stride + j] for i, j < kLanes.
 SEGTOOL_INLINE void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
 #if defined(SEGTOOL_SHUFFLE)

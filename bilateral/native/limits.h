@@ -1,4 +1,4 @@
-// What a lattice can be built for, on any device.
+// What the functions can be used for, on any device.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -22,6 +22,17 @@ inline int check_lattice(int64_t n, int64_t height, int64_t width, double spatia
   const double reach = double(std::max(height, width)) / spatial_sigma + 255.0 / color_sigma;
   if (reach > 1e8) return fail("spatial_sigma or color_sigma is too small for the image's size");
   return 0;
+}
+
+inline int check_spatial(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma) {
+  if (planes < 1 || height < 1 || width < 1 || inner < 1) return fail("values: every dimension must be at least 1");
+  if (!(sigma > 0) || std::isinf(sigma)) return fail("spatial sigma must be positive and finite");
+  return 0;
+}
+
+// Beyond 5 sigma the kernel is below float32 precision, and beyond the image there is nothing.
+inline int64_t spatial_radius(double sigma, int64_t height, int64_t width) {
+  return int64_t(std::min(std::ceil(5 * sigma), double(std::max(height, width) - 1)));
 }
 
 }  // namespace segtool

@@ -35,6 +35,25 @@ int build(const float* image, int64_t n, int64_t height, int64_t width, double a
   return 0;
 }
 
+// The bilateral message of q, and the update of q with it. Up to 32 classes the message is never stored.
+int bilateral_update(const Lattice& lattice, const segtool::Layout& layout, segtool::Update* step, float* q) {
+  const int32_t *vertex = lattice.vertex.get(), *neighbor = lattice.neighbor.get();
+  const float* weight = lattice.weight.get();
+  segtool::Blurred blurred;
+  if (layout.channels <= segtool::kWidest) {
+    if (splat_and_blur(q, vertex, weight, neighbor, step->n, layout, lattice.vertex_count, &blurred)) return 1;
+    step->sliced = &blurred;
+  } else {
+    if (segtool_filter(q, vertex, weight, neighbor, step->n, layout.channels, layout.pixels, lattice.vertex_count, 0, 1,
+                       q)) {
+      return 1;
+    }
+    step->bilateral = q;
+  }
+  segtool::update(*step);
+  return 0;
+}
+
 }  // namespace
 
 int segtool_mean_field(const float* logits, const float* image, int64_t n, int64_t classes, int64_t height,
@@ -49,19 +68,15 @@ int segtool_mean_field(const float* logits, const float* image, int64_t n, int64
   const int64_t pixels = height * width;
   const segtool::Layout outside{classes, pixels, false}, inside{classes, pixels, true};
   // The classes of a pixel lie together between the first and the last pass; `out` holds one of the messages.
-  const std::unique_ptr<float[]> q(new float[n * classes * pixels]);
-  segtool::Update step{logits, nullptr, nullptr, spatial_table, bilateral_table, outside, inside, inside, n, true,
+  const std::unique_ptr<float[]> unary(new float[n * classes * pixels]), q(new float[n * classes * pixels]);
+  segtool::update({logits, nullptr, nullptr, nullptr, nullptr, outside, inside, inside, n, false, unary.get()});
+  segtool::Update step{unary.get(), nullptr, nullptr, spatial_table, bilateral_table, inside, inside, inside, n, true,
                        q.get()};
   segtool::update(step);
   step.spatial = out;
-  step.bilateral = q.get();
   for (int i = 0; i < iterations; ++i) {
     if (segtool_spatial_filter(q.get(), n, height, width, classes, spatial_gamma, out)) return 1;
-    if (segtool_filter(q.get(), lattice.vertex.get(), lattice.weight.get(), lattice.neighbor.get(), n, classes,
-                       pixels, lattice.vertex_count, 0, 1, q.get())) {
-      return 1;
-    }
-    segtool::update(step);
+    if (bilateral_update(lattice, inside, &step, q.get())) return 1;
   }
   segtool::update({q.get(), nullptr, nullptr, nullptr, nullptr, inside, inside, outside, n, false, out});
   return 0;

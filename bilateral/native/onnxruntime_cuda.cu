@@ -3,7 +3,7 @@
 
 #include <new>
 
-#include "onnxruntime_kernel.h"
+#include "onnxruntime_operators.h"
 
 namespace {
 
@@ -74,16 +74,31 @@ struct Cuda {
                                            a.capacity, a.reverse, 0, 0, a.out, work.data(), stream);
     return status ? failure(api, "BilateralFilter") : nullptr;
   }
+
+  static Status* spatial(const ort::Api& api, ort::KernelContext* context, const ort::SpatialArguments& a) {
+    void* stream = nullptr;
+    RETURN_IF_ERROR(api.gpu_stream(context, &stream));
+    const int64_t bytes = segtool_cuda_spatial_workspace(a.planes, a.height, a.width, 1, a.sigma);
+    if (bytes < 0) return failure(api, "SpatialFilter");
+    const Workspace work(bytes, static_cast<cudaStream_t>(stream));
+    if (work.failed()) return api.create_status("SpatialFilter: out of device memory");
+    const int status =
+        segtool_cuda_spatial_filter(a.values, a.planes, a.height, a.width, 1, a.sigma, a.out, work.data(), stream);
+    return status ? failure(api, "SpatialFilter") : nullptr;
+  }
+
+  static Status* update(const ort::Api& api, ort::KernelContext* context, const ort::UpdateArguments& a) {
+    void* stream = nullptr;
+    RETURN_IF_ERROR(api.gpu_stream(context, &stream));
+    const int status =
+        segtool_cuda_mean_field_update(a.unary, a.spatial, a.bilateral, a.spatial_table, a.bilateral_table, a.n,
+                                       a.channels, a.pixels, a.normalize, 0, a.out, stream);
+    return status ? failure(api, "MeanFieldUpdate") : nullptr;
+  }
 };
 
 }  // namespace
 
-const ort::CustomOp* ort::cuda_lattice_op() {
-  static const CustomOp op = make_op<LatticeKernel<Cuda>>();
-  return &op;
-}
-
-const ort::CustomOp* ort::cuda_filter_op() {
-  static const CustomOp op = make_op<FilterKernel<Cuda>>();
-  return &op;
+ort::Status* ort::add_cuda_operators(const Api& api, CustomOpDomain* domain) {
+  return add_operators<Cuda>(api, domain);
 }

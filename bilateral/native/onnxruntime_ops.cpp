@@ -1,5 +1,5 @@
 // The operators' CPU kernels for ONNX Runtime, and the registration of all of them.
-#include "onnxruntime_kernel.h"
+#include "onnxruntime_operators.h"
 
 namespace {
 
@@ -29,6 +29,17 @@ struct Cpu {
                                       a.reverse, 0, a.out);
     return status ? failure(api, "BilateralFilter") : nullptr;
   }
+
+  static Status* spatial(const ort::Api& api, ort::KernelContext*, const ort::SpatialArguments& a) {
+    const int status = segtool_spatial_filter(a.values, a.planes, a.height, a.width, 1, a.sigma, a.out);
+    return status ? failure(api, "SpatialFilter") : nullptr;
+  }
+
+  static Status* update(const ort::Api& api, ort::KernelContext*, const ort::UpdateArguments& a) {
+    const int status = segtool_mean_field_update(a.unary, a.spatial, a.bilateral, a.spatial_table, a.bilateral_table,
+                                                 a.n, a.channels, a.pixels, a.normalize, 0, a.out);
+    return status ? failure(api, "MeanFieldUpdate") : nullptr;
+  }
 };
 
 }  // namespace
@@ -37,19 +48,15 @@ struct Cpu {
 SEGTOOL_API Status* RegisterCustomOps(ort::SessionOptions* options, const ort::ApiBase* base) {
   const ort::Api api(base->get_api(ort::kApiVersion));
   if (!api.table() || !api.self_test()) return nullptr;  // unknown layout: the portable bodies still run
-  static const ort::CustomOp lattice = ort::make_op<ort::LatticeKernel<Cpu>>();
-  static const ort::CustomOp filter = ort::make_op<ort::FilterKernel<Cpu>>();
   // The domain must outlive every session made with these options, so it is kept for the process.
   static ort::CustomOpDomain* domain = nullptr;
   static Status* const failed = [&]() -> Status* {
     RETURN_IF_ERROR(api.create_domain("segtool", &domain));
 #if !defined(SEGTOOL_CUDA_ON_CPU)  // the tests run the CUDA kernels in the CPU's place
-    RETURN_IF_ERROR(api.add_op(domain, &lattice));
-    RETURN_IF_ERROR(api.add_op(domain, &filter));
+    RETURN_IF_ERROR(ort::add_operators<Cpu>(api, domain));
 #endif
 #if defined(SEGTOOL_WITH_CUDA)
-    RETURN_IF_ERROR(api.add_op(domain, ort::cuda_lattice_op()));
-    RETURN_IF_ERROR(api.add_op(domain, ort::cuda_filter_op()));
+    RETURN_IF_ERROR(ort::add_cuda_operators(api, domain));
 #endif
     return nullptr;
   }();

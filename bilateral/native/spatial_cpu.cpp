@@ -13,6 +13,7 @@
 #include "api.h"
 #include "errors.h"
 #include "lanes.h"
+#include "limits.h"
 
 namespace {
 
@@ -25,9 +26,8 @@ constexpr int64_t kBandRows = 96;          // of the result, made by one thread
 constexpr int64_t kStripFloats = 1 << 17;  // half a megabyte
 constexpr int64_t kNarrowest = 1024;
 
-// g(x) = exp(-x^2 / 2 sigma^2) for x = -radius..radius; beyond 5 sigma it is below float32 precision.
-std::vector<float> gaussian_taps(double sigma, int64_t longest_side) {
-  const int64_t radius = std::min<int64_t>(int64_t(std::ceil(5 * sigma)), longest_side - 1);
+// g(x) = exp(-x^2 / 2 sigma^2) for x = -radius..radius.
+std::vector<float> gaussian_taps(double sigma, int64_t radius) {
   std::vector<float> taps;
   for (int64_t x = -radius; x <= radius; ++x) taps.push_back(float(std::exp(-0.5 * double(x * x) / (sigma * sigma))));
   return taps;
@@ -153,13 +153,10 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int segtool_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width, int64_t inner,
                            double sigma, float* out) {
-  if (planes < 1 || height < 1 || width < 1 || inner < 1) {
-    return segtool::fail("values: every dimension must be at least 1");
-  }
-  if (!(sigma > 0) || std::isinf(sigma)) return segtool::fail("spatial sigma must be positive and finite");
+  if (segtool::check_spatial(planes, height, width, inner, sigma)) return 1;
   std::atomic<bool> out_of_memory{false};
   try {
-    Blur blur{height, width, inner, gaussian_taps(sigma, std::max(height, width)), {}, {}};
+    Blur blur{height, width, inner, gaussian_taps(sigma, segtool::spatial_radius(sigma, height, width)), {}, {}};
     blur.scale_y = normalisation(blur.taps, height);
     for (float scale : normalisation(blur.taps, width)) blur.scale_x.insert(blur.scale_x.end(), inner, scale);
     const int64_t bands = divide_up(height, kBandRows), strips = divide_up(blur.row_size(), blur.strip());

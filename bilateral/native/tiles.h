@@ -42,20 +42,21 @@ SEGTOOL_INLINE void copy_row(const float* from, int count, float* to) {
   store(to + count - kLanes, load(from + count - kLanes));
 }
 
-// to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns.
+// to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns. From a vector on, the last squares overlap
+// those before them.
 SEGTOOL_INLINE void transpose(const float* from, int64_t from_stride, int rows, int columns, float* to,
                               int64_t to_stride) {
-  for (int i = 0; i < rows; i += kLanes) {
-    for (int j = 0; j < columns; j += kLanes) {
-      const float* in = from + i * from_stride + j;
-      float* out = to + j * to_stride + i;
-      if (i + kLanes <= rows && j + kLanes <= columns) {
-        transpose_square(in, from_stride, out, to_stride);
-        continue;
-      }
-      for (int y = 0; y < std::min(kLanes, rows - i); ++y) {
-        for (int x = 0; x < std::min(kLanes, columns - j); ++x) out[x * to_stride + y] = in[y * from_stride + x];
-      }
+  if (rows < kLanes || columns < kLanes) {
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < columns; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+    }
+    return;
+  }
+  for (int row = 0; row < rows; row += kLanes) {
+    const int i = std::min(row, rows - kLanes);
+    for (int column = 0; column < columns; column += kLanes) {
+      const int j = std::min(column, columns - kLanes);
+      transpose_square(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
     }
   }
 }

@@ -20,15 +20,16 @@ constexpr float kNever = -1e30f;     // the score of the classes that only fill 
 
 // A compatibility matrix with rows of whole vectors.
 struct Table {
-  std::vector<float> rows;
+  std::vector<float> rows, factors;  // factors: its diagonal
   bool diagonal = true;
 
-  Table(const float* table, int64_t channels, int64_t width) : rows(channels * width) {
+  Table(const float* table, int64_t channels, int64_t width) : rows(channels * width), factors(width) {
     for (int64_t k = 0; table && k < channels; ++k) {
       for (int64_t c = 0; c < channels; ++c) {
         rows[k * width + c] = table[k * channels + c];
         diagonal &= k == c || table[k * channels + c] == 0.0f;
       }
+      factors[k] = table[k * channels + k];
     }
   }
 };
@@ -39,83 +40,126 @@ struct Task {
   const Table &spatial, &bilateral;
 };
 
+// Rows of a tile's pixels; null if there are none.
+struct Rows {
+  const float* data;
+  int64_t stride;
+
+  const float* row(int64_t p) const { return data + p * stride; }
+};
+
 // z[p][..] += message[p][k] * table[k][..] over all k, for kGroup pixels and V vectors of classes.
 template <int V>
-SEGTOOL_INLINE void multiply_as(const float* message, const float* table, int64_t channels, int64_t width, float* z) {
-  Lanes sum[kGroup][V];
-  for (int p = 0; p < kGroup; ++p) {
-    for (int v = 0; v < V; ++v) sum[p][v] = load(z + p * width + v * kLanes);
-  }
+SEGTOOL_INLINE void multiply(const Rows& message, int64_t first, const float* table, int64_t channels, int64_t width,
+                             Lanes (*z)[V]) {
   for (int64_t k = 0; k < channels; ++k) {
     for (int v = 0; v < V; ++v) {
       const Lanes row = load(table + k * width + v * kLanes);
-      for (int p = 0; p < kGroup; ++p) sum[p][v] += message[p * width + k] * row;
+      for (int p = 0; p < kGroup; ++p) z[p][v] += message.row(first + p)[k] * row;
     }
   }
-  for (int p = 0; p < kGroup; ++p) {
-    for (int v = 0; v < V; ++v) store(z + p * width + v * kLanes, sum[p][v]);
-  }
-}
-
-SEGTOOL_INLINE void multiply(const float* message, const Table& table, int64_t channels, int64_t width, float* z) {
-  const float* rows = table.rows.data();
-  int64_t c = 0;
-  for (; c + 3 * kLanes <= width; c += 3 * kLanes) multiply_as<3>(message, rows + c, channels, width, z + c);
-  if (width - c == 2 * kLanes) multiply_as<2>(message, rows + c, channels, width, z + c);
-  if (width - c == kLanes) multiply_as<1>(message, rows + c, channels, width, z + c);
 }
 
 // The Potts model and its per-class form: a factor for each class.
-SEGTOOL_INLINE void multiply_diagonal(const float* message, const Table& table, int64_t channels, int64_t width,
-                                      float* z) {
-  for (int64_t c = 0; c < channels; ++c) {
-    const float factor = table.rows[c * width + c];
-    for (int p = 0; p < kGroup; ++p) z[p * width + c] += factor * message[p * width + c];
+template <int V>
+SEGTOOL_INLINE void multiply_diagonal(const Rows& message, int64_t first, const float* factors, Lanes (*z)[V]) {
+  for (int v = 0; v < V; ++v) {
+    const Lanes factor = load(factors + v * kLanes);
+    for (int p = 0; p < kGroup; ++p) z[p][v] += factor * load(message.row(first + p) + v * kLanes);
   }
 }
 
-SEGTOOL_INLINE void softmax(float* z, int64_t width) {
-  Lanes most = load(z);
-  for (int64_t c = kLanes; c < width; c += kLanes) {
-    const Lanes value = load(z + c);
-    most = value > most ? value : most;
+// Classes [first_class, first_class + 8 V) of kGroup pixels, into rows of z.
+template <int V>
+SEGTOOL_INLINE void local_update(const Task& t, const Rows& unary, const Rows& spatial, const Rows& bilateral,
+                                 int64_t first, int64_t first_class, float* z) {
+  Lanes sum[kGroup][V];
+  for (int p = 0; p < kGroup; ++p) {
+    for (int v = 0; v < V; ++v) sum[p][v] = load(unary.row(first + p) + first_class + v * kLanes);
   }
-  float largest = most[0];
-  for (int i = 1; i < kLanes; ++i) largest = std::max(largest, most[i]);
-  Lanes sums = {};
-  for (int64_t c = 0; c < width; c += kLanes) {
-    const Lanes e = exp_of_negative(load(z + c) - largest);
-    store(z + c, e);
-    sums += e;
-  }
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += sums[i];
-  const float scale = 1.0f / sum;
-  for (int64_t c = 0; c < width; c += kLanes) store(z + c, scale * load(z + c));
-}
-
-SEGTOOL_INLINE void add_messages(const Task& t, const float* messages, const Layout& layout, const Table& table,
-                                 int64_t start, int count, float* tile, float* z) {
-  read_tile(messages, strides(layout, start, 0), count, int(t.channels), tile, t.width);
-  for (int p = 0; p < count; p += kGroup) {
+  const auto add = [&](const Rows& message, const Table& table) __attribute__((always_inline)) {
+    if (!message.data) return;
     if (table.diagonal) {
-      multiply_diagonal(tile + p * t.width, table, t.channels, t.width, z + p * t.width);
+      multiply_diagonal<V>({message.data + first_class, message.stride}, first, table.factors.data() + first_class, sum);
     } else {
-      multiply(tile + p * t.width, table, t.channels, t.width, z + p * t.width);
+      multiply<V>(message, first, table.rows.data() + first_class, t.channels, t.width, sum);
+    }
+  };
+  add(spatial, t.spatial);
+  add(bilateral, t.bilateral);
+  for (int p = 0; p < kGroup; ++p) {
+    for (int v = 0; v < V; ++v) store(z + (first + p) * t.width + first_class + v * kLanes, sum[p][v]);
+  }
+}
+
+SEGTOOL_INLINE void local_updates(const Task& t, const Rows& unary, const Rows& spatial, const Rows& bilateral,
+                                  int64_t first, float* z) {
+  int64_t c = 0;
+  for (; c + 3 * kLanes <= t.width; c += 3 * kLanes) local_update<3>(t, unary, spatial, bilateral, first, c, z);
+  if (t.width - c == 2 * kLanes) local_update<2>(t, unary, spatial, bilateral, first, c, z);
+  if (t.width - c == kLanes) local_update<1>(t, unary, spatial, bilateral, first, c, z);
+}
+
+// Softmax over the rows of kGroup pixels; together, because each has a long chain of dependent steps.
+SEGTOOL_INLINE void softmax(float* z, int64_t channels, int64_t width) {
+  Lanes most[kGroup], sums[kGroup] = {};
+  for (int p = 0; p < kGroup; ++p) {
+    float* last = z + (p + 1) * width - kLanes;
+    const Lanes value = lanes_below(int(channels - (width - kLanes))) ? load(last) : Lanes{} + kNever;
+    store(last, value);  // what lies beyond the classes never wins
+    most[p] = value;
+  }
+  for (int64_t c = 0; c + kLanes < width; c += kLanes) {
+    for (int p = 0; p < kGroup; ++p) {
+      const Lanes value = load(z + p * width + c);
+      most[p] = value > most[p] ? value : most[p];
     }
   }
+  for (int p = 0; p < kGroup; ++p) most[p] = largest(most[p]);
+  for (int64_t c = 0; c < width; c += kLanes) {
+    for (int p = 0; p < kGroup; ++p) {
+      const Lanes e = exp_of_negative(load(z + p * width + c) - most[p]);
+      store(z + p * width + c, e);
+      sums[p] += e;
+    }
+  }
+  for (int p = 0; p < kGroup; ++p) sums[p] = 1.0f / sum(sums[p]);
+  for (int64_t c = 0; c < width; c += kLanes) {
+    for (int p = 0; p < kGroup; ++p) store(z + p * width + c, sums[p] * load(z + p * width + c));
+  }
 }
 
-// Pixels [begin, end) of the batch. z and tile have kTile rows; what fills up the rows of z never wins.
-SEGTOOL_CLONES void update_pixels(const Task& t, int64_t begin, int64_t end, float* z, float* tile) {
+// Channel-last rows are read where they lie; whole vectors reach into the next row, so the last run of the array, as
+// any other layout, is copied to a tile of its own.
+SEGTOOL_INLINE Rows rows_of(const float* values, const Layout& layout, bool last, int64_t start, int count,
+                            const Task& t, float* tile) {
+  if (!values) return {nullptr, 0};
+  const Strides s = strides(layout, start, 0);
+  if (layout.channels_last && !last) return {values + s.begin, s.pixel};
+  read_tile(values, s, count, int(t.channels), tile, t.width);
+  return {tile, t.width};
+}
+
+// Pixels [begin, end) of the batch. Each of the four tiles has kTile rows.
+SEGTOOL_CLONES void update_pixels(const Task& t, int64_t begin, int64_t end, float* tiles) {
   const Update& u = t.u;
+  const int64_t size = kTile * t.width, total = u.n * u.unary_layout.pixels;
+  float* z = tiles;
   for (int64_t start = begin; start < end;) {
     const int count = run_length(u.unary_layout, start, end);
-    for (int p = 0; p < kTile; ++p) store(z + (p + 1) * t.width - kLanes, Lanes{} + kNever);
-    read_tile(u.unary, strides(u.unary_layout, start, 0), count, int(t.channels), z, t.width);
-    if (u.spatial) add_messages(t, u.spatial, u.message_layout, t.spatial, start, count, tile, z);
-    if (u.bilateral) add_messages(t, u.bilateral, u.message_layout, t.bilateral, start, count, tile, z);
-    for (int p = 0; u.normalize && p < count; ++p) softmax(z + p * t.width, t.width);
+    // A group may reach beyond its run too.
+    const bool last = start + count + kGroup + kLanes > total;
+    const Rows unary = rows_of(u.unary, u.unary_layout, last, start, count, t, tiles + size);
+    const Rows spatial = rows_of(u.spatial, u.message_layout, last, start, count, t, tiles + 2 * size);
+    Rows bilateral = rows_of(u.bilateral, u.message_layout, last, start, count, t, tiles + 3 * size);
+    if (u.sliced) {
+      slice_rows(*u.sliced, start, count, tiles + 3 * size);
+      bilateral = {tiles + 3 * size, t.width};
+    }
+    for (int p = 0; p < count; p += kGroup) {
+      local_updates(t, unary, spatial, bilateral, p, z);
+      if (u.normalize) softmax(z + p * t.width, t.channels, t.width);
+    }
     write_tile(z, t.width, strides(u.out_layout, start, 0), count, int(t.channels), u.out);
     start += count;
   }
@@ -132,12 +176,12 @@ void segtool::update(const Update& u) {
   std::atomic<bool> out_of_memory{false};
 #pragma omp parallel if (tasks > 1)
   {
-    std::unique_ptr<float[]> work(new (std::nothrow) float[2 * kTile * width]());
+    std::unique_ptr<float[]> work(new (std::nothrow) float[4 * kTile * width]());
     if (!work) out_of_memory = true;
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < tasks; ++i) {
       const int64_t begin = i * kPixelsATask, end = std::min(total, begin + kPixelsATask);
-      if (work) update_pixels(task, begin, end, work.get(), work.get() + kTile * width);
+      if (work) update_pixels(task, begin, end, work.get());
     }
   }
   if (out_of_memory) throw std::bad_alloc();

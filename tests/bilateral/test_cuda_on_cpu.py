@@ -15,7 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from segtool.bilateral import library, native, torch_cuda
+from segtool.bilateral import library, native, torch_cuda, torch_plain
 from segtool.errors import SegtoolError
 
 HERE = Path(__file__).parent / "cuda_on_cpu"
@@ -146,26 +146,61 @@ def test_a_value_that_is_not_finite_never_becomes_a_number(cuda, bad):
         assert not out[0, 0, 3, 3].isfinite()
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 17, 23), (1, 3, 1, 40)])
+def test_spatial_kernel_and_update(cuda, layout, shape):
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(shape, generator=generator).contiguous(memory_format=layout) for _ in range(3)]
+    tables = [torch.randn(shape[1], shape[1], generator=generator) for _ in range(2)]
+    for sigma in (0.4, 3.0, 50.0):
+        got = cuda.spatial_filter(values[0], sigma, STREAM)
+        assert got.stride() == values[0].stride()
+        torch.testing.assert_close(got, torch_plain.spatial_filter(values[0], sigma), atol=2e-6, rtol=1e-5)
+    for normalize in (True, False):
+        got = cuda.mean_field_update([*values, *tables], normalize, STREAM)
+        assert got.stride() == values[0].stride()
+        expected = torch_plain.mean_field_update(*values, *tables, normalize)
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_spatial_sigma_without_meaning_is_refused(cuda, sigma):
+    with pytest.raises(SegtoolError, match="positive and finite"):
+        cuda.spatial_filter(torch.rand(1, 1, 4, 4), sigma, STREAM)
+
+
 def test_onnxruntime_runs_the_cuda_kernels(emulated):
     """Registered in the CPU kernels' place: their attributes, shapes, workspace and errors."""
     lattice = ["vertex", "weight", "neighbor"]
     sigmas = {"spatial_sigma": 20.0, "color_sigma": 20.0}
+    messages = ["values", "near", "filtered", "table", "table"]
     nodes = [
         helper.make_node("BilateralLattice", ["image"], lattice, domain="segtool", **sigmas),
         helper.make_node("BilateralFilter", ["values", *lattice], ["filtered"], domain="segtool", reverse=0),
+        helper.make_node("SpatialFilter", ["values"], ["near"], domain="segtool", sigma=2.0),
+        helper.make_node("MeanFieldUpdate", messages, ["q"], domain="segtool", normalize=1),
     ]
-    tensors = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in ("image", "values", "filtered")
-    ]
-    graph = helper.make_graph(nodes, "graph", tensors[:2], tensors[2:])
+    tensors = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 4) for n in ("image", "values", "q")}
+    table = helper.make_tensor_value_info("table", TensorProto.FLOAT, [None] * 2)
+    outputs = [helper.make_tensor_value_info("filtered", TensorProto.FLOAT, [None] * 4), tensors["q"]]
+    graph = helper.make_graph(nodes, "graph", [tensors["image"], tensors["values"], table], outputs)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("segtool", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     options = onnxruntime.SessionOptions()
     options.register_custom_ops_library(str(emulated[1]))
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     image, values = _noise(2, 3, 25, 31).numpy(), np.random.default_rng(0).random((2, 6, 25, 31), dtype=np.float32)
-    (got,) = session.run(None, {"image": image, "values": values})
+    table = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)
+    feeds = {"image": image, "values": values, "table": table}
+    filtered, q = session.run(None, feeds)
     expected = native.bilateral_filter(values, native.bilateral_lattice(image, 20.0, 20.0))
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(filtered, expected, rtol=1e-4, atol=1e-6)
+    values, expected, table = (torch.from_numpy(a) for a in (values, expected, table))
+    near = torch_plain.spatial_filter(values, 2.0)
+    np.testing.assert_allclose(
+        q, torch_plain.mean_field_update(values, near, expected, table, table, True), rtol=1e-4, atol=1e-6
+    )
     with pytest.raises(Exception, match=r"within 0\.\.255"):
-        session.run(None, {"image": image + 300, "values": values})
+        session.run(None, feeds | {"image": image + 300})
+    with pytest.raises(Exception, match=r"tables \[C,C\]"):
+        session.run(None, feeds | {"table": np.zeros((5, 6), np.float32)})

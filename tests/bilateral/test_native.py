@@ -51,7 +51,9 @@ random = np.random.default_rng(0)
 image = random.integers(0, 256, (2, 3, 120, 160)).astype(np.float32)
 values = random.random((2, 21, 120, 160), dtype=np.float32)
 lattice = native.bilateral_lattice(image, 20, 8)
-parts = (*lattice, native.bilateral_filter(values, lattice))
+tables = random.random((2, 21, 21), dtype=np.float32)
+q = native.mean_field(values, image, (2.0, 20.0, 8.0), tables, 3)
+parts = (*lattice, native.bilateral_filter(values, lattice), q)
 print(hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest())
 """
 

@@ -130,7 +130,12 @@ def test_file_carries_card_and_bodies_and_no_source_paths(tiny_run, tiny_onnx):
     onnx.checker.check_model(model)
     props = {p.key: p.value for p in model.metadata_props}
     assert parse_card(props[METADATA_KEY], "x").names[0] == "ground"
-    assert {f.name for f in model.functions} == {"BilateralLattice", "BilateralFilter"}
+    assert {f.name for f in model.functions} == {
+        "BilateralLattice",
+        "BilateralFilter",
+        "SpatialFilter",
+        "MeanFieldUpdate",
+    }
     assert {o.domain for o in model.opset_import} == {"", "segtool"}
     assert b".py" not in model.graph.SerializeToString()
     filters = [n for n in model.graph.node if n.op_type == "BilateralFilter"]

@@ -77,13 +77,11 @@ class DenseCRF(nn.Module):
     def _mean_field(self, logits: Tensor, image: Tensor, iterations: int) -> Tensor:
         spatial, bilateral = self._filters(image)
         tables = self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)
-        # Exported, all but the bilateral kernel are standard operators.
-        face = torch_plain if torch.compiler.is_exporting() else torch_mean_field
         # The classes of a pixel lie together in memory, which is what filters and matrix products read.
         unary = (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
         q = torch_plain.softmax(unary)
         for left in reversed(range(iterations)):
-            q = face.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
+            q = torch_mean_field.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
         return q
 
     def _filters(self, image: Tensor) -> tuple[Filter, Filter]:
@@ -96,8 +94,9 @@ class DenseCRF(nn.Module):
                 lambda q: torch_widths.spatial_filter(q, g),
                 lambda q: torch_widths.bilateral_filter(q, lattice, image, a, b),
             )
-        face = torch_plain if torch.compiler.is_exporting() else torch_mean_field
-        return (lambda q: face.spatial_filter(q, gamma)), (lambda q: torch_ops.bilateral_filter(q, *lattice))
+        return (lambda q: torch_mean_field.spatial_filter(q, gamma)), (
+            lambda q: torch_ops.bilateral_filter(q, *lattice)
+        )
 
     @property
     def widths(self) -> KernelWidths:

@@ -8,10 +8,12 @@
 
 #define __global__
 #define __device__
+using std::exp;
 using std::fabs;
 using std::frexp;
 using std::ldexp;
 using std::rint;
+using std::sqrt;
 
 using cudaStream_t = void*;
 using cudaError_t = int;

@@ -91,6 +91,16 @@ void cuda_once(const float* image, const float* values, int64_t n, int64_t c, in
                           int(between(0, 1)), int(between(0, 1)), deterministic, out, work.get(), nullptr)) {
     die("CUDA filter");
   }
+  const double gamma = sigma();
+  const bool last = between(0, 1);
+  const int64_t planes = last ? n : n * c, inner = last ? c : 1;
+  work.reset(new char[segtool_cuda_spatial_workspace(planes, h, w, inner, gamma)]);
+  if (segtool_cuda_spatial_filter(values, planes, h, w, inner, gamma, out, work.get(), nullptr)) die("CUDA spatial");
+  const auto table = floats(c * c, -1, 1);
+  if (segtool_cuda_mean_field_update(values, values, values, table.get(), table.get(), n, c, h * w,
+                                     int(between(0, 1)), last, out, nullptr)) {
+    die("CUDA update");
+  }
 }
 
 #endif
