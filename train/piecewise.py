@@ -29,10 +29,11 @@ from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read
 from segtool.train.config import TrainConfig
 from segtool.train.data import SegmentationDataset, open_dataset
 from segtool.train.data.augment import TrainingCrops, WholeImages
-from segtool.train.evaluate import evaluate_segmenter
+from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss, class_frequency
 from segtool.train.models import DenseCRF, KernelWidths, Segmenter
 from segtool.train.models.network import build_network
+from segtool.train.predict import TorchPredictor
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.suggest import unknown
@@ -131,7 +132,7 @@ class PiecewiseTrainer:
             save_checkpoint(self._best(stage), segmenter, self._card(segmenter))
         segmenter, card = load_segmenter(self._best(stage))
         self.report(f"{stage}: scoring all {len(self.val_set)} validation images")
-        scores = evaluate_segmenter(segmenter, self.val_set)
+        scores = evaluate(TorchPredictor(segmenter), self.val_set).validation_scores()
         save_checkpoint(self._best(stage), segmenter, card.model_copy(update={"validation": scores}))
         self.state.done[stage] = scores
         self._save_state()

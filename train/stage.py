@@ -13,8 +13,10 @@ from torch import Tensor
 
 from segtool.card import Scores
 from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
+from segtool.train.evaluation.counts import Counts, count_image
+from segtool.train.evaluation.run import card_scores
+from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
-from segtool.train.metrics import Scorer
 from segtool.train.models import Segmenter
 
 StageName = Literal["unary", "crf", "joint", "control"]
@@ -32,10 +34,10 @@ class StageModule(L.LightningModule):
         self.train_iterations = config.crf.iterations
         self.unary_loss = config.joint.unary_loss
         self.uses_crf = stage in ("crf", "joint")
-        self.before, self.after = self._new_scorers()
+        self.before, self.after = self._no_counts(), self._no_counts()
 
-    def _new_scorers(self) -> tuple[Scorer, Scorer]:
-        return Scorer(self.criterion.classes), Scorer(self.criterion.classes)
+    def _no_counts(self) -> Counts:
+        return Counts.zeros(self.criterion.classes)
 
     def on_train_epoch_start(self) -> None:
         if self.stage == "crf":
@@ -53,20 +55,24 @@ class StageModule(L.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.before, self.after = self._new_scorers()
+        self.before, self.after = self._no_counts(), self._no_counts()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         image, labels = batch
         unary = self.segmenter.unary(image.float())
-        self.before.update(unary[0].argmax(0).cpu(), labels[0].cpu())
+        self.before += self._count(unary, labels)
         if self.uses_crf:
             assert self.segmenter.crf is not None
-            refined = self.segmenter.crf(unary, image.float())
-            self.after.update(refined[0].argmax(0).cpu(), labels[0].cpu())
+            self.after += self._count(self.segmenter.crf(unary, image.float()), labels)
+
+    def _count(self, logits: Tensor, labels: Tensor) -> Counts:
+        predicted, truth = (t[0].to("cpu", torch.uint8).numpy() for t in (logits.argmax(1), labels))
+        return count_image(predicted, truth, self.criterion.classes)
 
     def scores(self) -> tuple[Scores, Scores | None]:
         """Before and after the CRF (None in stages without one), of the last validation."""
-        return self.before.compute(), self.after.compute() if self.uses_crf else None
+        before, after = (card_scores(set_scores(c)) for c in (self.before, self.after))
+        return before, after if self.uses_crf else None
 
     def configure_optimizers(self) -> Any:
         config = self.stage_config

@@ -78,6 +78,8 @@ _EXTRA_OF = {
     "timm": "train",
     "safetensors": "train",
     "matplotlib": "train",
+    "pandas": "train",
+    "pyarrow": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

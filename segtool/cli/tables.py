@@ -1,12 +1,23 @@
 """Tables that commands print."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from segtool.card import ParityRecord, Scores, ValidationScores
+from segtool.card import ParityRecord, ValidationScores
 
+if TYPE_CHECKING:
+    from segtool.train.evaluation.failures import Failures
+    from segtool.train.evaluation.run import Evaluation
+
+_SET_ROWS = (
+    ("frequency-weighted IoU", "frequency_weighted_iou"),
+    ("pixel accuracy", "pixel_accuracy"),
+    ("mean class accuracy", "mean_class_accuracy"),
+    ("mean F1 (Dice)", "mean_f1"),
+)
 _COLUMNS = (("mIoU", "miou"), ("pixel acc.", "pixel_accuracy"), ("boundary F", "boundary_f"))
 
 
@@ -36,19 +47,48 @@ def _pair(scores: ValidationScores, field: str) -> str:
     return f"{before:.2f} -> {after:.2f} ({after - before:+.2f})"
 
 
-def print_scores(before: Scores, after: Scores | None, names: list[str], iou: list[list[float]]) -> None:
-    """Summary and IoU by class; `iou` holds one list before and, with a CRF, one after."""
-    titles = ["before CRF", "after CRF", "difference"] if after else ["value"]
+def print_evaluation(found: "Evaluation") -> None:
+    """Scores of the set with their intervals, then IoU by class."""
+    from segtool.train.evaluation.counts import TOLERANCES
+    from segtool.train.evaluation.scores import class_scores
+
+    scores = [s for s in found.scores() if s is not None]
+    titles = ["before CRF", "after CRF", "difference"] if len(scores) == 2 else ["value"]
     table = Table()
     table.add_column("percent")
     for title in titles:
         table.add_column(title, justify="right")
-    for title, field in _COLUMNS:
-        values = [getattr(s, field) for s in (before, after) if s is not None]
-        table.add_row(title, *_cells(values))
+    table.add_row("mIoU", *_cells([s.miou for s in scores]))
+    intervals = found.bootstrap.miou()[: len(titles)]
+    table.add_row("  95 % interval", *(f"{100 * i.low:.2f} .. {100 * i.high:.2f}" for i in intervals))
+    for title, field in _SET_ROWS:
+        table.add_row(title, *_cells([getattr(s, field) for s in scores]))
+    for k, tolerance in enumerate(TOLERANCES):
+        table.add_row(f"boundary F, {tolerance} px", *_cells([s.boundary_f[k] for s in scores]))
+    for k, tolerance in enumerate(TOLERANCES):
+        table.add_row(f"IoU within {tolerance} px of a boundary", *_cells([s.trimap_iou[k] for s in scores]))
+    final = "-" if len(scores) == 2 else []
+    table.add_row("calibration error", *final, f"{100 * scores[-1].calibration_error:.2f}", *final)
     table.add_section()
-    for index, name in enumerate(names):
-        table.add_row(f"IoU {name}", *_cells([row[index] for row in iou]))
+    each = [class_scores(c).iou for c in (found.before, found.after) if c is not None]
+    for index, name in enumerate(found.names):
+        table.add_row(f"IoU {name}", *_cells([float(row[index]) for row in each]))
+    console().print(table)
+
+
+def print_failures(failures: "Failures") -> None:
+    """The failures, worst first."""
+    rows, percent = failures.rows, 100 * failures.threshold
+    console().print(f"{len(rows)} images with an mIoU below {percent:.0f} percent, the worst first")
+    if not rows:
+        return
+    table = Table()
+    for title in ("image", "mIoU", "kind", "most of the errors", "CRF gain"):
+        table.add_column(title, justify="right" if title in ("mIoU", "CRF gain") else "left")
+    for row in rows:
+        pair = f"{row['true_class']} taken for {row['predicted_class']} ({100 * row['share_of_errors']:.0f} %)"
+        kind = f"{row['kind']} ({100 * row.get(row['kind'], 0):.0f} %)"
+        table.add_row(row["image"], f"{100 * row['miou']:.1f}", kind, pair, *_cells([row["crf_gain"]]))
     console().print(table)
 
 

@@ -94,11 +94,12 @@ def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx
 
     rows = []
     for model in (tiny_run, tiny_onnx):
-        out = tmp_path / "scores.json"
+        out = tmp_path / "scores"
         result = _segtool("eval", model, "--data", "synthetic:64", "--out", out, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert "boundary F" in result.stdout
-        rows.append(json.loads(out.read_text()))
+        rows.append(json.loads((out / "summary.json").read_text()))
+        assert len((out / "images.csv").read_text().splitlines()) == 1 + rows[-1]["images"]
     for stage in ("before_crf", "after_crf"):
         assert rows[0][stage]["miou"] == pytest.approx(rows[1][stage]["miou"], abs=1e-4)
 

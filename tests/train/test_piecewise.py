@@ -14,8 +14,9 @@ from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, read_card
 from segtool.train.config import load_config
 from segtool.train.data import open_dataset
-from segtool.train.evaluate import evaluate_segmenter
+from segtool.train.evaluation.run import evaluate
 from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.predict import TorchPredictor
 
 from ..conftest import TINY
 
@@ -34,7 +35,7 @@ def test_run_folder_is_complete(tiny_run):
 
 def test_checkpoint_scores_what_its_card_says(tiny_run):
     segmenter, card = load_segmenter(tiny_run)
-    scores = evaluate_segmenter(segmenter, open_dataset("synthetic:64", "val"))
+    scores = evaluate(TorchPredictor(segmenter), open_dataset("synthetic:64", "val")).validation_scores()
     assert scores.after_crf.miou == pytest.approx(card.validation.after_crf.miou, abs=1e-3)
     assert scores.images == 40
 

@@ -1,0 +1,1 @@
+"""Evaluation image by image: counts, scores, tables, failures."""

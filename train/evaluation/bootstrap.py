@@ -1,0 +1,56 @@
+"""Confidence intervals over images, without keeping the images: each of R replicates counts every image a number of
+times drawn from a Poisson distribution of mean 1 (Chamandy et al., "Estimating Uncertainty for Massive Data Streams",
+2012). The draws depend on an image's index alone, so they are the same however images are spread over processes."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtool.train.evaluation.scores import iou_of
+
+REPLICATES = 1000
+
+
+class Interval(NamedTuple):
+    """95 % of the replicates lie between the two."""
+
+    low: float
+    high: float
+
+
+class Bootstrap:
+    """Replicates of the pixel counts from which mIoU is made, before and after the CRF.
+
+    Args:
+        classes: C.
+        replicates: R.
+    """
+
+    def __init__(self, classes: int, replicates: int = REPLICATES) -> None:
+        self.sums = np.zeros((2, 3, replicates, classes), np.int64)  # before/after; true, predicted, both
+
+    def add(self, index: int, before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
+        """Adds image `index`; its true, predicted and common pixels of each class are [3,C]."""
+        weights = np.random.default_rng([20, index]).poisson(1.0, self.sums.shape[2])
+        for side, margins in enumerate((before, after)):
+            present = np.flatnonzero(margins.any(0))
+            self.sums[side][..., present] += weights[None, :, None] * margins[:, None, present]
+
+    def __iadd__(self, other: "Bootstrap") -> "Bootstrap":
+        self.sums += other.sums
+        return self
+
+    def miou(self) -> tuple[Interval, Interval, Interval]:
+        """Intervals of mIoU before and after the CRF, and of the difference."""
+        before, after = (self._mious(side) for side in (0, 1))
+        return _interval(before), _interval(after), _interval(after - before)
+
+    def _mious(self, side: int) -> NDArray[np.float64]:
+        iou = iou_of(*self.sums[side].astype(float))
+        counted = ~np.isnan(iou)
+        return np.where(counted, iou, 0).sum(1) / np.maximum(counted.sum(1), 1)
+
+
+def _interval(values: NDArray[np.float64]) -> Interval:
+    return Interval(*np.percentile(values, [2.5, 97.5]).tolist())
