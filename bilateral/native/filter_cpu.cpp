@@ -229,8 +229,7 @@ int segtool::splat_and_blur(const float* values, const int32_t* vertex, const fl
   const Arrays a{values, vertex, weight, neighbor, n, vertex_count, false, layout, nullptr};
   const int parts = part_count(a), width = width_of(layout.channels);
   if (!neighbors_valid(a)) return fail_for_index();
-  out->rows.reset(new (std::nothrow) float[(parts + 1) * (vertex_count + 1) * width]);
-  if (!out->rows) return fail("out of memory while filtering");
+  if (!out->rows) out->rows = big_array<float>((parts + 1) * (vertex_count + 1) * width);
   out->vertex = vertex;
   out->weight = weight;
   out->width = width;

@@ -1,9 +1,9 @@
 // The whole of mean-field inference for those who link against the library.
-#include <cstring>
 #include <memory>
 #include <new>
 
 #include "api.h"
+#include "big_array.h"
 #include "errors.h"
 #include "simplex.h"
 #include "update_cpu.h"
@@ -16,33 +16,33 @@ struct FreeLattice {
 
 // The lattice of a batch, with its memory.
 struct Lattice {
-  std::unique_ptr<int32_t[]> vertex, neighbor;
-  std::unique_ptr<float[]> weight;
+  segtool::BigArray<int32_t> vertex, neighbor;
+  segtool::BigArray<float> weight;
   int64_t vertex_count = 0;
 };
 
 int build(const float* image, int64_t n, int64_t height, int64_t width, double alpha, double beta, Lattice* out) {
   const int64_t corners = n * height * width * segtool::kCorners;
-  out->vertex.reset(new int32_t[corners]);
-  out->weight.reset(new float[corners]);
+  out->vertex = segtool::big_array<int32_t>(corners);
+  out->weight = segtool::big_array<float>(corners);
   segtool_lattice* lattice = nullptr;
   const int status = segtool_lattice_build(image, n, height, width, alpha, beta, out->vertex.get(),
                                            out->weight.get(), &out->vertex_count, &lattice);
   const std::unique_ptr<segtool_lattice, FreeLattice> owner(lattice);
   if (status) return status;
-  out->neighbor.reset(new int32_t[2 * segtool::kCorners * out->vertex_count]);
+  out->neighbor = segtool::big_array<int32_t>(2 * segtool::kCorners * out->vertex_count);
   segtool_lattice_neighbors(lattice, out->neighbor.get());
   return 0;
 }
 
 // The bilateral message of q, and the update of q with it. Up to 32 classes the message is never stored.
-int bilateral_update(const Lattice& lattice, const segtool::Layout& layout, segtool::Update* step, float* q) {
+int bilateral_update(const Lattice& lattice, const segtool::Layout& layout, segtool::Blurred* blurred,
+                     segtool::Update* step, float* q) {
   const int32_t *vertex = lattice.vertex.get(), *neighbor = lattice.neighbor.get();
   const float* weight = lattice.weight.get();
-  segtool::Blurred blurred;
   if (layout.channels <= segtool::kWidest) {
-    if (splat_and_blur(q, vertex, weight, neighbor, step->n, layout, lattice.vertex_count, &blurred)) return 1;
-    step->sliced = &blurred;
+    if (splat_and_blur(q, vertex, weight, neighbor, step->n, layout, lattice.vertex_count, blurred)) return 1;
+    step->sliced = blurred;
   } else {
     if (segtool_filter(q, vertex, weight, neighbor, step->n, layout.channels, layout.pixels, lattice.vertex_count, 0, 1,
                        q)) {
@@ -68,15 +68,16 @@ int segtool_mean_field(const float* logits, const float* image, int64_t n, int64
   const int64_t pixels = height * width;
   const segtool::Layout outside{classes, pixels, false}, inside{classes, pixels, true};
   // The classes of a pixel lie together between the first and the last pass; `out` holds one of the messages.
-  const std::unique_ptr<float[]> unary(new float[n * classes * pixels]), q(new float[n * classes * pixels]);
+  const auto unary = segtool::big_array<float>(n * classes * pixels), q = segtool::big_array<float>(n * classes * pixels);
   segtool::update({logits, nullptr, nullptr, nullptr, nullptr, outside, inside, inside, n, false, unary.get()});
   segtool::Update step{unary.get(), nullptr, nullptr, spatial_table, bilateral_table, inside, inside, inside, n, true,
                        q.get()};
   segtool::update(step);
   step.spatial = out;
+  segtool::Blurred blurred;
   for (int i = 0; i < iterations; ++i) {
     if (segtool_spatial_filter(q.get(), n, height, width, classes, spatial_gamma, out)) return 1;
-    if (bilateral_update(lattice, inside, &step, q.get())) return 1;
+    if (bilateral_update(lattice, inside, &blurred, &step, q.get())) return 1;
   }
   segtool::update({q.get(), nullptr, nullptr, nullptr, nullptr, inside, inside, outside, n, false, out});
   return 0;
