@@ -93,13 +93,13 @@ def add_ratios(rows: list[dict[str, Any]]) -> None:
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of the time of lattice and ten iterations."""
     sizes = list(dict.fromkeys(r["size"] for r in rows))
-    figure, axes = plt.subplots(1, len(sizes), figsize=(3.4 * len(sizes), 3.6), squeeze=False)
+    figure, axes = plt.subplots(1, len(sizes), figsize=(4.6 * len(sizes), 3.4), squeeze=False)
     colors = dict(zip(IMPLEMENTATIONS, plt.get_cmap("tab10").colors, strict=False))
     for axis, size in zip(axes[0], sizes, strict=True):
         here = [r for r in rows if r["size"] == size][::-1]
         labels = [f"{r['implementation']}, {r['threads']}t" for r in here]
         axis.barh(labels, [r["T=10"] / 1000 for r in here], color=[colors[r["implementation"]] for r in here])
-        axis.set(title=size, xlabel="seconds, lattice + 10 iterations", xscale="log")
+        axis.set(title=size, xlabel="seconds, lattice + 10 iterations")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
