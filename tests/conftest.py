@@ -1,5 +1,6 @@
 """Fixtures that several parts' tests share."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,25 @@ def tiny_onnx(tiny_run: Path) -> Path:
     out = tiny_run / "model.onnx"
     export_onnx(tiny_run, out, probabilities=True)
     return out
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        "window-size=1280,1000", f"user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()

@@ -1,31 +1,70 @@
 """Running a segmenter in PyTorch on single images."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segtool.prediction import Prediction
-from segtool.train.models import Segmenter
+from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.views import WHOLE, Views, view_logits
+
+KERNELS = ("spatial", "bilateral")
 
 
 class TorchPredictor:
-    """Calls a segmenter on uint8 [H,W,3] images; the counterpart of the deployed runtimes."""
+    """Calls a segmenter on uint8 [H,W,3] images; the counterpart of the deployed runtimes.
 
-    def __init__(self, segmenter: Segmenter, iterations: int | None = None) -> None:
-        self.segmenter = segmenter.eval()
+    Args:
+        segmenter: on any device.
+        iterations: of the CRF, if not the segmenter's own.
+        views: what of an image the network is shown.
+    """
+
+    def __init__(self, segmenter: Segmenter, iterations: int | None = None, views: Views = WHOLE) -> None:
+        self.segmenter, self.views = segmenter.eval(), views
         if iterations is not None and segmenter.crf is not None:
             segmenter.crf.iterations = iterations
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        device = next(self.segmenter.parameters()).device
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(device, torch.float32)
-        unary, refined = self.segmenter(pixels)
-        probabilities = refined.softmax(1)[0]
+        pixels = self._pixels(image)
+        unary = view_logits(self.segmenter.unary, pixels, self.views)
+        crf = self.segmenter.crf
+        probabilities = (unary if crf is None else crf(unary, pixels)).softmax(1)[0]
         confidence, labels = probabilities.max(0)
         return Prediction(
             labels=labels.to(torch.uint8).cpu().numpy(),
             confidence=confidence.cpu().numpy(),
-            unary_labels=None if self.segmenter.crf is None else unary[0].argmax(0).to(torch.uint8).cpu().numpy(),
+            unary_labels=None if crf is None else _labels(unary),
             probabilities=probabilities.cpu().numpy(),
         )
+
+    @torch.inference_mode()
+    def labels_by_kernel(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+        """What the labels [H,W] would be if the CRF had only one of its kernels; empty for a model without a CRF."""
+        if self.segmenter.crf is None:
+            return {}
+        pixels = self._pixels(image)
+        unary = view_logits(self.segmenter.unary, pixels, self.views)
+        return {name: _labels(crf(unary, pixels)) for name, crf in self._crfs_of_one_kernel.items()}
+
+    @cached_property
+    def _crfs_of_one_kernel(self) -> dict[str, DenseCRF]:
+        assert self.segmenter.crf is not None
+        card = self.segmenter.crf.to_card()
+        nothing = np.zeros_like(card.spatial_compatibility).tolist()
+        off = {"spatial": "bilateral_compatibility", "bilateral": "spatial_compatibility"}
+        crfs = {name: DenseCRF.from_card(card.model_copy(update={off[name]: nothing})) for name in KERNELS}
+        device = self.segmenter.mean.device
+        return {name: crf.to(device).eval() for name, crf in crfs.items()}
+
+    def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(image).permute(2, 0, 1)[None].to(self.segmenter.mean.device, torch.float32)
+
+
+def _labels(logits: Tensor) -> NDArray[np.uint8]:
+    labels: NDArray[np.uint8] = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return labels

@@ -2,11 +2,9 @@
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,9 @@ from segtool.card import ModelCard, ParityRecord, ValidationScores
 from segtool.files import write_text
 from segtool.images import colorize, overlay
 from segtool.prediction import Prediction
+from segtool.train.curves import training_curves
 from segtool.train.data import Sample
+from segtool.train.evaluation.plots import inline_svg
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #2a8a4a; --bad: #c0392b; }
@@ -29,7 +29,7 @@ th:first-child, td:first-child { text-align: left; }
 .row img { width: 100%; image-rendering: pixelated; border-radius: 4px; display: block; }
 .row figcaption, .small { font-size: .85rem; opacity: .75; } figure { margin: 0; }
 .chip { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 14px; }
-.plot svg { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+.plot svg { max-width: 100%; height: auto; } .plot svg text { fill: currentColor; }
 @media (max-width: 700px) { .row { grid-template-columns: repeat(2, 1fr); } }
 """
 
@@ -62,7 +62,7 @@ def write_report(
         _parity_table(parity, timings),
     ]
     if history is not None and history.is_file():
-        parts += ["<h2>Training</h2>", f"<div class=plot>{_curves(history)}</div>"]
+        parts += ["<h2>Training</h2>", f"<div class=plot>{inline_svg(training_curves(history))}</div>"]
     parts += ["<h2>Pictures</h2>", _legend(card), *(_picture_row(card, *p) for p in pictures)]
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
     write_text(
@@ -126,27 +126,3 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _curves(history: Path) -> str:
-    """Loss and validation mIoU over the epochs of all stages, as inline SVG."""
-    from matplotlib.figure import Figure
-
-    rows: list[dict[str, Any]] = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for stage in dict.fromkeys(row["stage"] for row in rows):
-        points = [(i + 1, row) for i, row in enumerate(rows) if row["stage"] == stage]
-        left.plot([i for i, _ in points], [row["loss"] for _, row in points], marker=".", label=stage)
-    for key, label in (("before_crf", "before CRF"), ("after_crf", "after CRF")):
-        points = [(i + 1, row) for i, row in enumerate(rows) if row.get(key)]
-        right.plot([i for i, _ in points], [100 * row[key]["miou"] for _, row in points], marker="o", label=label)
-    left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel="validation mIoU, percent")
-    for axes in (left, right):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

@@ -6,57 +6,132 @@ from typing import Any
 
 import click
 
-from segtool.cli.options import data_option, echo, model_argument, progress_bar
+from segtool.cli.options import echo, progress_bar
 
 
 @click.command("eval")
-@model_argument
-@data_option
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--data", metavar="SPEC", help="Dataset as name:path, such as camvid:data/camvid or synthetic.")
 @click.option("--split", default="val", show_default=True)
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1), help="Each opens the model.")
 @click.option("--failures", type=click.FloatRange(0, 1), help="Explain the images with an mIoU below this, 0..1.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for scores and tables.")
-def command(model: Path, data: str, split: str, processes: int, failures: float | None, out: Path | None) -> None:
+@click.option("--slide", type=click.IntRange(16), help="Show the network windows of this side in pixels.")
+@click.option("--stride", type=int, help="From window to window, pixels.  [default: two thirds of the window]")
+@click.option("--tta", metavar="flip,0.75,...", help="Average over mirrored and scaled images too.")
+@click.option("--pictures", default=120, show_default=True, type=click.IntRange(0), help="Images in the report.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for tables and report.html.")
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="Compare two folders that --out wrote, instead of scoring a model.",
+)
+def command(
+    model: Path | None, data: str | None, compare: tuple[Path, Path] | None, out: Path | None, **options: Any
+) -> None:
     """Score MODEL on a labelled split, before and after the CRF side by side.
 
-    --out gets summary.json, plots/, and images.csv and images.parquet with one row for each image; with --failures also
-    failures/ with a table and, for every failure, image, mask, prediction and errors.
+    --out gets report.html, summary.json, plots/, and images.csv and images.parquet with one row for each image; with
+    --failures also failures/ with a table and, for every failure, image, mask, prediction and errors.
     """
-    from segtool.cli.tables import print_evaluation, print_failures
-    from segtool.train.evaluation.failures import find_failures
-    from segtool.train.evaluation.images import write_table
-    from segtool.train.evaluation.plots import evaluation_plots, save_plots
-    from segtool.train.evaluation.run import evaluate, evaluate_in_processes
-    from segtool.train.evaluation.summary import write_summary
+    if compare is not None:
+        if model is not None or data is not None:
+            raise click.UsageError("--compare takes two evaluation folders; give neither MODEL nor --data")
+        _compare(*compare, out, options["pictures"])
+    elif model is None or data is None:
+        raise click.UsageError("give MODEL and --data SPEC, or --compare A B")
+    else:
+        _evaluate(model, data, out, **options)
 
-    opener = partial(_open, model, data, split)
-    predictor, dataset = opener()
-    with progress_bar("evaluating") as progress:
-        if processes == 1:
-            found = evaluate(predictor, dataset, progress)
+
+def _evaluate(
+    model: Path,
+    data: str,
+    out: Path | None,
+    *,
+    split: str,
+    processes: int,
+    failures: float | None,
+    slide: int | None,
+    stride: int | None,
+    tta: str | None,
+    pictures: int,
+) -> None:
+    from segtool.cli.tables import print_evaluation, print_failures
+    from segtool.train.evaluation.examine import examine, failing
+    from segtool.train.evaluation.failures import collect_failures
+    from segtool.train.evaluation.folder import evaluate_into
+    from segtool.train.evaluation.run import evaluate_with
+    from segtool.train.evaluation.workers import Workers
+    from segtool.train.views import parse_views
+
+    views = parse_views(slide, stride, tta)
+    # Several processes must not compete for the cores with threads of their own.
+    opener = partial(_open, model, data, split, views, 1 if processes > 1 else None)
+    with Workers(opener, processes) as workers, progress_bar("evaluating") as progress:
+        if out is None:
+            found, explained = evaluate_with(workers, progress=progress), None
+            if failures is not None:
+                examined = examine(workers, failing(found, failures))
+                explained = collect_failures(examined, failures, workers.dataset.classes)
         else:
-            found = evaluate_in_processes(partial(_open, model, data, split, threads=1), processes, progress)
+            about = {"model": str(model.resolve()), "data": data, "split": split, **_named(slide, stride, tta)}
+            found, explained = evaluate_into(
+                out,
+                workers,
+                threshold=failures,
+                pictures=pictures,
+                about=about,
+                history=model / "history.jsonl",
+                progress=progress,
+            )
     print_evaluation(found)
-    explained = None
-    if failures is not None:
-        folder = None if out is None else out / "failures"
-        explained = find_failures(found, predictor, dataset, failures, folder)
+    if explained is not None:
         print_failures(explained)
     if out is not None:
-        write_summary(found, out / "summary.json", model=str(model), data=data, split=split)
-        write_table(found.rows, out)
-        save_plots(evaluation_plots(found, explained), out / "plots")
-        echo(f"written: {out}/summary.json, images.csv, images.parquet, plots/")
+        echo(f"written: {out / 'report.html'}, and beside it summary.json, images.csv, images.parquet, plots/")
 
 
-def _open(model: Path, data: str, split: str, threads: int | None = None) -> Any:
+def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, Any]:
+    return {key: value for key, value in (("slide", slide), ("stride", stride), ("tta", tta)) if value}
+
+
+def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -> Any:
     """Predictor and dataset; refused if they do not have the same number of classes."""
     from segtool.cli.models import open_model
     from segtool.errors import SegtoolError
     from segtool.train.data import open_dataset
 
     dataset = open_dataset(data, split)
-    predictor, card = open_model(model, threads=threads)
+    predictor, card = open_model(model, threads=threads, views=views)
     if len(card.classes) != len(dataset.classes):
         raise SegtoolError(f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data)
     return predictor, dataset
+
+
+def _compare(first: Path, second: Path, out: Path | None, pictures: int) -> None:
+    from segtool.cli.tables import print_comparison
+    from segtool.train.evaluation.compare import compare
+    from segtool.train.evaluation.compare_folder import write_comparison
+
+    found = compare(first, second)
+    print_comparison(found)
+    if out is not None:
+        openers = partial(_reopen, found.a.summary, first), partial(_reopen, found.b.summary, second)
+        write_comparison(out, found, openers, pictures)
+        echo(f"written: {out / 'report.html'}, and beside it comparison.json, images.csv, classes.csv, plots/")
+
+
+def _reopen(summary: dict[str, Any], folder: Path) -> Any:
+    """The model and data that an evaluation was made with."""
+    from segtool.errors import SegtoolError
+    from segtool.train.views import parse_views
+
+    if "model" not in summary:
+        raise SegtoolError("the evaluation does not say of which model it is", where=folder, mend="--pictures 0")
+    model = Path(summary["model"])
+    if not model.exists():
+        raise SegtoolError("the evaluated model is gone", where=model, mend="--pictures 0 compares without pictures")
+    views = parse_views(summary.get("slide"), summary.get("stride"), summary.get("tta"))
+    return _open(model, summary["data"], summary["split"], views, None)

@@ -2,26 +2,44 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segtool.card import ModelCard
+from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
+
+if TYPE_CHECKING:
+    from segtool.train.views import Views
 
 Predictor = Callable[..., Prediction]
 
 
-def open_model(model: Path, *, native: bool = True, threads: int | None = None) -> tuple[Predictor, ModelCard]:
-    """A run folder or checkpoint in PyTorch, an .onnx file in ONNX Runtime."""
+def open_model(
+    model: Path, *, native: bool = True, threads: int | None = None, views: "Views | None" = None
+) -> tuple[Predictor, ModelCard]:
+    """A run folder or checkpoint in PyTorch, an .onnx file in ONNX Runtime.
+
+    Raises:
+        SegtoolError: unreadable; or an .onnx file is to see anything but whole images.
+    """
     if model.suffix == ".onnx":
+        if views:
+            raise SegtoolError(
+                "--slide and --tta need the network apart from the CRF, and an ONNX file holds them as one",
+                where=model,
+                mend="give the run folder or checkpoint that it was exported from",
+            )
         import segtool.runtime
 
         deployed = segtool.runtime.load(model, native=native, threads=threads)
         return deployed, deployed.card
     from segtool.train.checkpoint import load_segmenter
     from segtool.train.predict import TorchPredictor
+    from segtool.train.views import WHOLE
 
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
-    return TorchPredictor(segmenter), card
+    return TorchPredictor(segmenter, views=views or WHOLE), card

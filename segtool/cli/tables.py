@@ -1,7 +1,7 @@
 """Tables that commands print."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -9,9 +9,11 @@ from rich.table import Table
 from segtool.card import ParityRecord, ValidationScores
 
 if TYPE_CHECKING:
+    from segtool.train.evaluation.compare import Comparison
     from segtool.train.evaluation.failures import Failures
     from segtool.train.evaluation.run import Evaluation
 
+_WORSENED = 10  # rows of the table of images that the CRF made worse
 _SET_ROWS = (
     ("frequency-weighted IoU", "frequency_weighted_iou"),
     ("pixel accuracy", "pixel_accuracy"),
@@ -80,8 +82,14 @@ def print_failures(failures: "Failures") -> None:
     """The failures, worst first."""
     rows, percent = failures.rows, 100 * failures.threshold
     console().print(f"{len(rows)} images with an mIoU below {percent:.0f} percent, the worst first")
-    if not rows:
-        return
+    if rows:
+        console().print(_failure_table(rows))
+    if failures.worsened:
+        console().print("where the CRF made it worse, and which kernel moved the labels")
+        console().print(_blame_table(failures.worsened[:_WORSENED]))
+
+
+def _failure_table(rows: list[dict[str, Any]]) -> Table:
     table = Table()
     for title in ("image", "mIoU", "kind", "most of the errors", "CRF gain"):
         table.add_column(title, justify="right" if title in ("mIoU", "CRF gain") else "left")
@@ -89,7 +97,36 @@ def print_failures(failures: "Failures") -> None:
         pair = f"{row['true_class']} taken for {row['predicted_class']} ({100 * row['share_of_errors']:.0f} %)"
         kind = f"{row['kind']} ({100 * row.get(row['kind'], 0):.0f} %)"
         table.add_row(row["image"], f"{100 * row['miou']:.1f}", kind, pair, *_cells([row["crf_gain"]]))
+    return table
+
+
+def _blame_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for title in ("image", "CRF gain", "pixels harmed", "mended", "kernel"):
+        table.add_column(title, justify="left" if title in ("image", "kernel") else "right")
+    for row in rows:
+        pixels = (str(row["harmed_pixels"]), str(row["mended_pixels"]))
+        cause = f"{row['cause']} ({100 * row[row['cause']]:.0f} %)" if row["cause"] else "-"
+        table.add_row(row["image"], *_cells([row["crf_gain"]]), *pixels, cause)
+    return table
+
+
+def print_comparison(found: "Comparison") -> None:
+    """mIoU of both, what it means, and the classes, the greatest loss first."""
+    from segtool.train.evaluation.compare_folder import comparison_lines
+
+    table = Table()
+    for title in ("percent", "A", "B", "B - A"):
+        table.add_column(title, justify="left" if title == "percent" else "right")
+    table.add_row("mIoU", *_cells([*found.miou]))
+    if found.interval is not None:
+        table.add_row("  95 % interval", "", "", "{:+.2f} .. {:+.2f}".format(*(100 * v for v in found.interval)))
+    table.add_section()
+    for row in found.classes.to_dict("records"):
+        table.add_row(f"IoU {row['class']}", *_cells([row["iou_a"], row["iou_b"]]))
     console().print(table)
+    for line in comparison_lines(found):
+        console().print(line)
 
 
 def _cells(values: list[float]) -> list[str]:

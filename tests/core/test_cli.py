@@ -94,7 +94,7 @@ def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx
 
     rows = []
     for model in (tiny_run, tiny_onnx):
-        out = tmp_path / "scores"
+        out = tmp_path / model.name
         result = _segtool("eval", model, "--data", "synthetic:64", "--out", out, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert "boundary F" in result.stdout
@@ -102,6 +102,40 @@ def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx
         assert len((out / "images.csv").read_text().splitlines()) == 1 + rows[-1]["images"]
     for stage in ("before_crf", "after_crf"):
         assert rows[0][stage]["miou"] == pytest.approx(rows[1][stage]["miou"], abs=1e-4)
+    folders = tiny_run.name, tiny_onnx.name
+    result = _segtool("eval", "--compare", *folders, "--pictures", "2", "--out", "compared", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "0.00" in result.stdout.split("mIoU")[1].splitlines()[0]
+    assert (tmp_path / "compared" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slide", "64"], "give the run folder or checkpoint"),
+        (["--tta", "flip"], "an ONNX file holds them as one"),
+        (["--compare", "a", "b"], "give neither MODEL nor --data"),
+        (["--stride", "8"], "--stride 8"),
+    ],
+)
+def test_eval_options_that_do_not_fit(options, said, tiny_onnx, tmp_path):
+    result = _segtool("eval", tiny_onnx, "--data", "synthetic:64", *options, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_eval_with_windows_and_augmentation(tiny_run, tmp_path):
+    options = ("--slide", "48", "--tta", "flip,0.75", "--failures", "0.9")
+    result = _segtool("eval", tiny_run, "--data", "synthetic:64", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "images with an mIoU below 90 percent" in result.stdout
+
+
+def test_eval_says_what_it_needs(tmp_path):
+    assert "give MODEL and --data" in _segtool("eval", cwd=tmp_path).stderr
+    result = _segtool("eval", "--compare", tmp_path, tmp_path, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "not an evaluation folder" in result.stderr
 
 
 def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):

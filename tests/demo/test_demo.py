@@ -1,6 +1,5 @@
 """The demo as a person uses it, in headless Chromium."""
 
-import shutil
 import time
 
 import numpy as np
@@ -20,26 +19,6 @@ def test_legend_names_classes_with_their_share(tiny_onnx):
     assert html.index("ground") < html.index("disk") < html.index("wedge")
     odd = card.model_copy(update={"classes": [ClassInfo(id=0, name="<b>", color=(1, 2, 3))]})
     assert "&lt;b&gt;" in legend_html(odd, None)
-
-
-@pytest.fixture
-def browser(tmp_path):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs chromium and chromedriver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        "window-size=1280,1000", f"user-data-dir={tmp_path / 'profile'}",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.mark.browser

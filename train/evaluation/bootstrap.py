@@ -43,8 +43,13 @@ class Bootstrap:
 
     def miou(self) -> tuple[Interval, Interval, Interval]:
         """Intervals of mIoU before and after the CRF, and of the difference."""
-        before, after = (self._mious(side) for side in (0, 1))
-        return _interval(before), _interval(after), _interval(after - before)
+        before, after = self.replicates()
+        return interval(before), interval(after), interval(after - before)
+
+    def replicates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """mIoU of each replicate before and after the CRF, [R]. Two evaluations of the same images have the same
+        draws, so their replicates can be subtracted."""
+        return self._mious(0), self._mious(1)
 
     def _mious(self, side: int) -> NDArray[np.float64]:
         iou = iou_of(*self.sums[side].astype(float))
@@ -52,5 +57,6 @@ class Bootstrap:
         return np.where(counted, iou, 0).sum(1) / np.maximum(counted.sum(1), 1)
 
 
-def _interval(values: NDArray[np.float64]) -> Interval:
+def interval(values: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of replicates [R]."""
     return Interval(*np.percentile(values, [2.5, 97.5]).tolist())

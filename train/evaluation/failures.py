@@ -1,7 +1,8 @@
-"""The images under a threshold: ranked, explained, and copied with masks, predictions and error overlays."""
+"""The images under a threshold: ranked, explained, and copied with masks, predictions and error overlays; and the
+images that the CRF made worse, with why."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from segtool.card import ClassInfo
 from segtool.files import atomic_path
 from segtool.images import colorize, overlay, save_image
 from segtool.prediction import Prediction
-from segtool.train.data import Sample, SegmentationDataset
-from segtool.train.evaluation.counts import count_image
-from segtool.train.evaluation.diagnosis import KINDS, diagnose
-from segtool.train.evaluation.run import Evaluation, Predictor
+from segtool.train.data import Sample
+from segtool.train.evaluation.blame import CAUSES
+from segtool.train.evaluation.diagnosis import KINDS
+from segtool.train.evaluation.examine import Examined
 
 _WRONG, _VOID = (220, 40, 40), (0, 0, 0)
 Row = dict[str, Any]
@@ -23,71 +24,88 @@ Row = dict[str, Any]
 
 @dataclass
 class Failures:
-    """The images under a threshold.
+    """What a closer look found.
 
     Attributes:
         threshold: of mIoU, 0..1.
-        rows: the worst first: image, miou, kind, the share of wrong pixels of each kind, the worst pair of classes.
+        rows: images below it: image, miou, kind, the share of wrong pixels of each kind, the worst pair of classes.
         confusion: of these images, [C,C]; rows are the truth.
+        worsened: images with a lower mIoU after the CRF: image, crf_gain, pixels harmed and mended, and which kernel
+            did it.
     """
 
     threshold: float
-    rows: list[Row]
     confusion: NDArray[np.int64]
+    rows: list[Row] = field(default_factory=list)
+    worsened: list[Row] = field(default_factory=list)
 
 
-def find_failures(
-    found: Evaluation, predictor: Predictor, dataset: SegmentationDataset, threshold: float, folder: Path | None = None
+def collect_failures(
+    examined: Iterable[Examined],
+    threshold: float,
+    classes: Sequence[ClassInfo],
+    folder: Path | None = None,
+    also: Callable[[Examined], object] = lambda image: None,
 ) -> Failures:
-    """Explains every image with an mIoU below the threshold, the worst first. They are predicted once more.
+    """Explains every examined image with an mIoU below the threshold.
 
     Args:
-        found: the evaluation of `dataset`.
+        examined: the worst first (see `failing`).
         threshold: 0..1.
-        folder: gets failures.csv and a picture of each kind for every failure; nothing is written when not given.
+        folder: gets failures.csv and pictures of every failure; nothing is written when not given.
+        also: called with every image that was examined.
     """
-    order = sorted(range(len(found.rows)), key=lambda i: found.rows[i]["miou"])
-    classes = len(dataset.classes)
-    failures = Failures(threshold, [], np.zeros((classes, classes), np.int64))
-    for index in (i for i in order if found.rows[i]["miou"] < threshold):
-        sample = dataset.load(index)
-        prediction = predictor(sample.image)
-        failures.confusion += count_image(prediction.labels, sample.labels, classes).confusion
-        failures.rows.append(_explained(found.rows[index], sample, prediction, dataset.classes))
-        if folder is not None:
-            _write_pictures(folder, dataset.identifier(index), sample, prediction, dataset.classes)
+    found = Failures(threshold, np.zeros((len(classes), len(classes)), np.int64))
+    for image in examined:
+        also(image)
+        if image.row["miou"] < threshold:
+            found.confusion += image.counts.confusion
+            found.rows.append(failure_row(image, classes))
+            if folder is not None:
+                _write_pictures(folder, image, classes)
+        if image.blame is not None:
+            found.worsened.append(blame_row(image))
+    found.rows.sort(key=lambda row: row["miou"])
+    found.worsened.sort(key=lambda row: row["crf_gain"])
     if folder is not None:
-        _write_rows(failures.rows, folder / "failures.csv")
-    return failures
+        write_rows(found.rows, folder / "failures.csv")
+    return found
 
 
-def _explained(row: Row, sample: Sample, prediction: Prediction, classes: Sequence[ClassInfo]) -> Row:
-    found = diagnose(sample, prediction, len(classes))
+def failure_row(image: Examined, classes: Sequence[ClassInfo]) -> Row:
+    """What failures.csv says of an image."""
+    found = image.diagnosis
     true, predicted, share = found.pair or (0, 0, 0.0)
     return {
-        "image": row["image"],
-        "miou": row["miou"],
+        "image": image.row["image"],
+        "miou": image.row["miou"],
         "kind": found.kind,
         **{kind: found.shares[kind] for kind in KINDS},
         "true_class": classes[true].name,
         "predicted_class": classes[predicted].name,
         "share_of_errors": share,
-        "crf_gain": row.get("crf_gain", float("nan")),
+        "crf_gain": image.row.get("crf_gain", float("nan")),
     }
 
 
-def _write_pictures(
-    folder: Path, name: str, sample: Sample, prediction: Prediction, classes: Sequence[ClassInfo]
-) -> None:
-    colors = [c.color for c in classes]
+def blame_row(image: Examined) -> Row:
+    """What crf_made_worse.csv says of an image; see `Blame`."""
+    assert image.blame is not None
+    harmed, mended, cause, shares = image.blame
+    numbers = {"crf_gain": image.row["crf_gain"], "harmed_pixels": harmed, "mended_pixels": mended}
+    return {"image": image.row["image"], **numbers, "cause": cause, **{c: shares[c] for c in CAUSES}}
+
+
+def _write_pictures(folder: Path, image: Examined, classes: Sequence[ClassInfo]) -> None:
+    colors, sample = [c.color for c in classes], image.sample
     pictures = {
         "images": sample.image,
         "masks": colorize(sample.labels, colors),
-        "predictions": overlay(sample.image, prediction.labels, colors, 0.6),
-        "errors": error_overlay(sample, prediction, len(classes)),
+        "predictions": overlay(sample.image, image.prediction.labels, colors, 0.6),
+        "errors": error_overlay(sample, image.prediction, len(classes)),
     }
     for kind, picture in pictures.items():
-        save_image(folder / kind / f"{name}.png", picture)
+        save_image(folder / kind / f"{image.row['image']}.png", picture)
 
 
 def error_overlay(sample: Sample, prediction: Prediction, classes: int) -> NDArray[np.uint8]:
@@ -100,7 +118,8 @@ def error_overlay(sample: Sample, prediction: Prediction, classes: int) -> NDArr
     return grey.astype(np.uint8)
 
 
-def _write_rows(rows: list[Row], path: Path) -> None:
+def write_rows(rows: list[Row], path: Path) -> None:
+    """Writes rows as CSV."""
     import pandas as pd
 
     with atomic_path(path) as temporary:

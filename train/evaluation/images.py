@@ -1,6 +1,7 @@
 """One row for each image, and the files that hold them."""
 
-from collections.abc import Iterable
+import csv
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from segtool.train.evaluation.counts import TOLERANCES, Counts
 from segtool.train.evaluation.scores import boundary_f, class_scores, mean
 
 Row = dict[str, Any]
+_ROW_GROUP = 256  # rows that are written together
+_COLUMN_TYPES = {"image": "string", "width": "int64", "height": "int64"}
 
 
 def image_row(name: str, names: list[str], prediction: Prediction, before: Counts, after: Counts | None) -> Row:
@@ -49,11 +52,49 @@ def _accuracy(counts: Counts) -> float:
     return float(np.trace(counts.confusion) / total) if total else float("nan")
 
 
-def write_table(rows: Iterable[Row], folder: Path) -> None:
-    """Writes images.csv and images.parquet."""
-    import pandas as pd
+class TableFiles:
+    """Writes rows to images.csv and images.parquet as they come; a number that does not exist is left empty.
 
-    table = pd.DataFrame(list(rows))
-    for suffix, write in ((".csv", table.to_csv), (".parquet", table.to_parquet)):
-        with atomic_path(folder / f"images{suffix}") as temporary:
-            write(temporary, index=False)
+    A context: the files appear, complete, when it is left without an error.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._files = folder, ExitStack()
+        self._waiting: list[Row] = []
+        self._csv: csv.DictWriter | None = None
+        self._parquet: Any = None
+
+    def __enter__(self) -> "TableFiles":
+        csv_path, self._parquet_path = (
+            self._files.enter_context(atomic_path(self._folder / f"images.{suffix}")) for suffix in ("csv", "parquet")
+        )
+        self._csv_file = self._files.enter_context(csv_path.open("w", encoding="utf-8", newline=""))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._write()
+        if self._parquet is not None:
+            self._parquet.close()
+        self._files.__exit__(*error)
+
+    def __call__(self, row: Row) -> None:
+        """Takes the row that comes next."""
+        self._waiting.append({k: None if isinstance(v, float) and v != v else v for k, v in row.items()})
+        if len(self._waiting) == _ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._waiting:
+            return
+        if self._csv is None:
+            self._csv = csv.DictWriter(self._csv_file, self._waiting[0])
+            self._csv.writeheader()
+            self._schema = pa.schema([(name, _COLUMN_TYPES.get(name, "double")) for name in self._waiting[0]])
+            self._parquet = pq.ParquetWriter(self._parquet_path, self._schema)
+        self._csv.writerows(self._waiting)
+        self._parquet.write_table(pa.Table.from_pylist(self._waiting, self._schema))
+        self._waiting.clear()

@@ -26,7 +26,7 @@ def write_summary(found: Evaluation, path: Path, **about: Any) -> None:
     intervals = dict(zip(names, ([*i] for i in found.bootstrap.miou()), strict=False))
     record = {
         **about,
-        "images": len(found.rows),
+        "images": found.images,
         "tolerances_px": TOLERANCES,
         "miou_95_percent_interval": intervals,
         **{name: _side(counts, found.names) for name, counts in sides.items()},

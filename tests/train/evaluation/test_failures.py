@@ -9,8 +9,10 @@ from segtool.images import read_image
 from segtool.prediction import Prediction
 from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.evaluation.diagnosis import diagnose
-from segtool.train.evaluation.failures import error_overlay, find_failures
-from segtool.train.evaluation.run import evaluate
+from segtool.train.evaluation.examine import examine, failing
+from segtool.train.evaluation.failures import collect_failures, error_overlay
+from segtool.train.evaluation.run import evaluate_with
+from segtool.train.evaluation.workers import Workers
 
 SIZE = (60, 80)
 BOX = (slice(15, 45), slice(20, 60))
@@ -67,7 +69,9 @@ class Model:
 
 
 def failures(model, dataset, threshold=0.8, folder=None):
-    return find_failures(evaluate(model, dataset), model, dataset, threshold, folder).rows
+    with Workers(lambda: (model, dataset)) as workers:
+        examined = examine(workers, failing(evaluate_with(workers), threshold))
+        return collect_failures(examined, threshold, dataset.classes, folder).rows
 
 
 def test_three_wrong_predictions_in_fifty_are_found_and_named():

@@ -10,8 +10,9 @@ from segtool.card import ClassInfo
 from segtool.prediction import Prediction
 from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.evaluation.bootstrap import Bootstrap
-from segtool.train.evaluation.images import write_table
-from segtool.train.evaluation.run import evaluate, evaluate_in_processes
+from segtool.train.evaluation.images import TableFiles
+from segtool.train.evaluation.run import evaluate, evaluate_with
+from segtool.train.evaluation.workers import Workers
 
 
 class Noise(SegmentationDataset):
@@ -50,22 +51,34 @@ def open_both(count):
 
 
 def test_four_processes_give_the_numbers_of_one():
-    one, four = evaluate(*open_both(20)), evaluate_in_processes(partial(open_both, 20), 4)
+    one_rows, four_rows = [], []
+    one = evaluate(*open_both(20), one_rows.append)
+    with Workers(partial(open_both, 20), 4) as workers:
+        four = evaluate_with(workers, four_rows.append)
     for field in ("confusion", "boundary", "bands", "calibration", "void"):
         np.testing.assert_array_equal(getattr(one.before, field), getattr(four.before, field))
         np.testing.assert_array_equal(getattr(one.after, field), getattr(four.after, field))
     assert one.bootstrap.miou() == four.bootstrap.miou()
-    pd.testing.assert_frame_equal(pd.DataFrame(one.rows), pd.DataFrame(four.rows))
+    assert (one.mious, one.crf_gains) == (four.mious, four.crf_gains)
+    pd.testing.assert_frame_equal(pd.DataFrame(one_rows), pd.DataFrame(four_rows))
 
 
 def test_rows_are_the_images_and_files_hold_them(tmp_path):
-    found = evaluate(*open_both(5))
-    assert [row["image"] for row in found.rows] == ["000", "001", "002", "003", "004"]
-    assert all(row["crf_gain"] == pytest.approx(row["miou"] - row["miou_before_crf"]) for row in found.rows)
-    write_table(found.rows, tmp_path)
+    rows = []
+    with TableFiles(tmp_path) as table:
+        evaluate(*open_both(5), lambda row: (rows.append(row), table(row)))
+    assert [row["image"] for row in rows] == ["000", "001", "002", "003", "004"]
+    assert all(row["crf_gain"] == pytest.approx(row["miou"] - row["miou_before_crf"]) for row in rows)
     from_csv = pd.read_csv(tmp_path / "images.csv", dtype={"image": str})
     pd.testing.assert_frame_equal(from_csv, pd.read_parquet(tmp_path / "images.parquet"), check_dtype=False)
-    assert len(from_csv) == 5
+    pd.testing.assert_frame_equal(from_csv, pd.DataFrame(rows), check_dtype=False)
+
+
+def test_a_run_that_fails_leaves_no_table(tmp_path):
+    with pytest.raises(RuntimeError), TableFiles(tmp_path) as table:
+        evaluate(*open_both(3), table)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_intervals_hold_the_score_and_shrink_with_more_images():
@@ -105,7 +118,8 @@ def test_without_a_crf_there_is_no_after():
         def __call__(self, image):
             return super().__call__(image)._replace(unary_labels=None)
 
-    found = evaluate(Unary(), Noise(3))
+    rows = []
+    found = evaluate(Unary(), Noise(3), rows.append)
     assert found.after is None
     assert found.validation_scores().after_crf is None
-    assert "crf_gain" not in found.rows[0]
+    assert "crf_gain" not in rows[0]

@@ -1,0 +1,58 @@
+"""Which kernel moved the labels."""
+
+import numpy as np
+import pytest
+
+from segtool.prediction import Prediction
+from segtool.train.checkpoint import load_segmenter
+from segtool.train.evaluation.blame import blame_kernels
+from segtool.train.predict import TorchPredictor
+
+
+def labels(*values):
+    return np.array([values], np.uint8)
+
+
+def test_each_cause_is_told_apart():
+    truth = labels(0, 0, 0, 0, 0, 0, 255)
+    unary = labels(0, 0, 0, 0, 0, 1, 0)
+    final = labels(1, 1, 1, 1, 0, 0, 1)
+    alone = {"spatial": labels(1, 0, 1, 0, 1, 1, 1), "bilateral": labels(0, 1, 1, 0, 1, 1, 1)}
+    found = blame_kernels(truth, Prediction(final, np.ones((1, 7), np.float32), unary), alone, 2)
+    assert (found.harmed, found.mended) == (4, 1)
+    assert found.shares == dict.fromkeys(("spatial", "bilateral", "either", "both together"), 0.25)
+
+
+def test_no_harm_has_no_cause():
+    same = labels(0, 1)
+    found = blame_kernels(same, Prediction(same, np.ones((1, 2), np.float32), same), dict.fromkeys(
+        ("spatial", "bilateral"), same
+    ), 2)  # fmt: skip
+    assert (found.harmed, found.cause) == (0, "")
+
+
+def test_one_kernel_alone_is_the_crf_without_the_other(tiny_run, photo):
+    """Against a model whose other compatibilities were set to zero."""
+    segmenter, _ = load_segmenter(tiny_run)
+    found = TorchPredictor(segmenter).labels_by_kernel(photo)
+    for kernel, other in (("spatial", "bilateral"), ("bilateral", "spatial")):
+        changed, _ = load_segmenter(tiny_run)
+        getattr(changed.crf, f"{other}_weight").data.zero_()
+        np.testing.assert_array_equal(found[kernel], TorchPredictor(changed)(photo).labels)
+    assert (found["spatial"] != found["bilateral"]).any()
+
+
+def test_a_model_without_crf_has_no_kernels(tiny_run, photo):
+    segmenter, _ = load_segmenter(tiny_run / "unary" / "best.safetensors")
+    assert TorchPredictor(segmenter).labels_by_kernel(photo) == {}
+
+
+@pytest.mark.parametrize("slide", [48])
+def test_windows_reach_the_crf_as_one_image(tiny_run, photo, slide):
+    from segtool.train.views import Views
+
+    segmenter, _ = load_segmenter(tiny_run)
+    whole, slid = TorchPredictor(segmenter)(photo), TorchPredictor(segmenter, views=Views(slide, 32))(photo)
+    assert slid.labels.shape == whole.labels.shape
+    assert (slid.unary_labels == whole.unary_labels).mean() > 0.5
+    assert (slid.unary_labels != whole.unary_labels).any()
