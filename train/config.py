@@ -37,11 +37,17 @@ class DataConfig(_Strict):
     validation_images: int | None = Field(default=None, ge=1)  # for choosing the best epoch; None: all
 
 
-class LossConfig(_Strict):
-    """Weighted cross-entropy plus `dice` times the Dice loss."""
+ClassWeights = Literal["none", "log", "median", "inverse"]  # see `class_weights`
 
-    class_weights: Literal["none", "log"] = "log"  # log: 1 / log(1.1 + frequency)
+
+class LossConfig(_Strict):
+    """Each loss times its weight; 0 leaves it out."""
+
+    class_weights: ClassWeights = "log"  # of cross-entropy and focal loss
+    cross_entropy: float = Field(default=1.0, ge=0)
     dice: float = Field(default=0.5, ge=0)
+    focal: float = Field(default=0.0, ge=0)
+    focal_gamma: float = Field(default=2.0, ge=0)
 
 
 class StageConfig(_Strict):

@@ -27,8 +27,9 @@ from segtool.train.allocator import keep_freed_memory
 from segtool.train.callbacks import History, KeepBest
 from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
 from segtool.train.config import TrainConfig
-from segtool.train.data import SegmentationDataset, open_dataset
+from segtool.train.data import open_dataset
 from segtool.train.data.augment import TrainingCrops, WholeImages
+from segtool.train.data.inspect import check_all
 from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss, class_frequency
 from segtool.train.models import DenseCRF, KernelWidths, Segmenter
@@ -85,7 +86,7 @@ class PiecewiseTrainer:
         self._check_stages()
         self.crops = TrainingCrops(self.train_set, config.data)
         report(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
-        _check_all(self.train_set, self.val_set)
+        check_all(self.train_set, self.val_set)
         frequency = class_frequency(self.train_set)
         self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
         if found is None:  # only now: a run that cannot start leaves no folder behind
@@ -260,13 +261,6 @@ def _find_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunSta
             mend="resume with the same --preset, --data and --set",
         )
     return state
-
-
-def _check_all(*datasets: SegmentationDataset) -> None:
-    """Reads every image and mask once: a bad one is found now, not in the third epoch."""
-    for dataset in datasets:
-        for index in range(len(dataset)):
-            dataset.load(index)
 
 
 def _fit_interruptible(

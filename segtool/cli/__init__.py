@@ -11,6 +11,7 @@ from segtool.errors import SegtoolError
 # name -> module below segtool.cli; in the order of the help page.
 _COMMANDS = {
     "quickstart": "quickstart",
+    "data": "data",
     "train": "train",
     "eval": "evaluate",
     "predict": "predict",

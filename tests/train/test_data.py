@@ -78,7 +78,7 @@ def test_colour_mask(folder):
 
 def test_missing_mask(folder):
     (folder / "train/masks/b.png").unlink()
-    assert "1 images have no mask" in _first_error(folder)
+    assert "an image has no mask: b" in _first_error(folder)
 
 
 def test_truncated_image(folder):

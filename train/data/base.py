@@ -1,8 +1,10 @@
 """What a dataset is, and how one is found by its name."""
 
 import hashlib
+import importlib.util
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,8 @@ class SegmentationDataset(ABC):
     split: str
     classes: list[ClassInfo]
     ignore_index: int = 255
+    # Of files that the split should have and that cannot even be opened as a pair.
+    problems: Sequence[SegtoolError] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -87,21 +91,52 @@ def register_dataset(name: str) -> Callable[[Opener], Opener]:
     return add
 
 
+def _registered(spec: str) -> str:
+    """Runs the user's file that a spec begins with, so that its datasets register themselves; the rest of the spec."""
+    file, separator, rest = spec.partition(".py:")
+    if not separator:
+        return spec
+    path = Path(f"{file}.py").resolve()
+    name = f"segtool_user_{path.stem}"
+    if not path.is_file():
+        raise SegtoolError("no such file", where=path, mend="FILE.py:NAME:PATH, where FILE.py registers NAME")
+    if name not in sys.modules:
+        module_spec = importlib.util.spec_from_file_location(name, path)
+        assert module_spec is not None
+        assert module_spec.loader is not None
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = module
+        try:
+            module_spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise SegtoolError(f"{type(error).__name__}: {error}", where=path, mend="mend the file") from error
+    return rest
+
+
 def dataset_names() -> list[str]:
     """The registered names."""
     return sorted(_OPENERS)
 
 
-def open_dataset(spec: str, split: str) -> SegmentationDataset:
-    """Opens a split of `name` or `name:path`.
+def open_dataset(spec: str, split: str, *, complete: bool = True) -> SegmentationDataset:
+    """Opens a split of `name` or `name:path`, or of `file.py:name:path` where file.py registers `name`.
+
+    Args:
+        complete: whether images without a mask are an error; otherwise they are in `problems` alone.
 
     Raises:
         SegtoolError: unknown name, missing folder, or a split without images.
     """
-    name, _, path = spec.partition(":")
+    name, _, path = _registered(spec).partition(":")
     if name not in _OPENERS:
         raise unknown("dataset", name, dataset_names())
     dataset = _OPENERS[name](Path(path) if path else None, split)
+    if complete and dataset.problems:
+        others = len(dataset.problems) - 1
+        first = dataset.problems[0]
+        what = first.what + (f" (and {others} more: segtool data check {spec})" if others else "")
+        raise SegtoolError(what, where=first.where, mend=first.mend)
     if len(dataset) == 0:
         raise SegtoolError(f"the {split} split is empty", where=spec, mend="add images to it")
     return dataset

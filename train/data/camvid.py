@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from segtool.card import ClassInfo
 from segtool.train.data.base import SegmentationDataset, register_dataset
-from segtool.train.data.folder import FolderDataset
+from segtool.train.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "sky": (128, 128, 128),
@@ -24,5 +23,6 @@ _CLASSES: dict[str, tuple[int, int, int]] = {
 @register_dataset("camvid")
 def open_camvid(root: Path | None, split: str) -> SegmentationDataset:
     """Opens `camvid:PATH`: PATH/{train,val}/{images,masks}, palette masks with 0..10 and 255 = void."""
-    classes = [ClassInfo(id=i, name=name, color=color) for i, (name, color) in enumerate(_CLASSES.items())]
-    return FolderDataset(root, split, name="camvid", classes=classes)
+    folder = require_folder(root, "camvid", split)
+    pairs, problems = paired_by_stem(folder / "images", folder / "masks")
+    return PairsDataset("camvid", split, named_classes([*_CLASSES], [*_CLASSES.values()]), pairs, problems)

@@ -7,50 +7,23 @@ from pydantic import ValidationError
 
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
-from segtool.images import list_images, read_image, read_label_map
 from segtool.palette import voc_color
-from segtool.train.data.base import Sample, SegmentationDataset, check_sample, register_dataset
+from segtool.train.data.base import SegmentationDataset, register_dataset
+from segtool.train.data.pairs import PairsDataset, paired_by_stem, require_folder
 
 _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
 
 
-class FolderDataset(SegmentationDataset):
-    """Images and masks paired by their file's stem."""
-
-    def __init__(
-        self, root: Path | None, split: str, *, name: str, classes: list[ClassInfo], ignore_index: int = 255
-    ) -> None:
-        root = _require(root, name)
-        self.name, self.split, self.classes, self.ignore_index = name, split, classes, ignore_index
-        images = list_images(root / split / "images")
-        masks = {p.stem: p for p in list_images(root / split / "masks")}
-        missing = [p for p in images if p.stem not in masks]
-        if missing:
-            raise SegtoolError(
-                f"{len(missing)} images have no mask",
-                where=missing[0],
-                mend=f"add {root / split / 'masks' / (missing[0].stem + '.png')}",
-            )
-        self._pairs = [(p, masks[p.stem]) for p in images]
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def identifier(self, index: int) -> str:
-        return self._pairs[index][0].stem
-
-    def load(self, index: int) -> Sample:
-        image_path, mask_path = self._pairs[index]
-        sample = Sample(read_image(image_path), read_label_map(mask_path))
-        return check_sample(sample, len(self.classes), self.ignore_index, mask_path)
-
-
 @register_dataset("folder")
 def open_folder(root: Path | None, split: str) -> SegmentationDataset:
-    """Opens `folder:PATH`; PATH/classes.yaml names the classes and, if it is not 255, the ignore_index."""
-    root = _require(root, "folder")
+    """Opens `folder:PATH`; PATH/classes.yaml names the classes and, if it is not 255, the ignore_index.
+
+    Images and masks are paired by their file's stem; masks hold class ids.
+    """
+    root = require_folder(root, "folder")
     classes, ignore_index = read_classes(root / "classes.yaml")
-    return FolderDataset(root, split, name="folder", classes=classes, ignore_index=ignore_index)
+    pairs, problems = paired_by_stem(root / split / "images", root / split / "masks")
+    return PairsDataset("folder", split, classes, pairs, problems, ignore_index=ignore_index)
 
 
 def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
@@ -74,11 +47,3 @@ def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
                 f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE
             ) from error
     return classes, int(data.get("ignore_index", 255))
-
-
-def _require(root: Path | None, name: str) -> Path:
-    if root is None:
-        raise SegtoolError("a path is needed", where=name, mend=f"--data {name}:PATH")
-    if not root.is_dir():
-        raise SegtoolError("no such folder", where=root)
-    return root
