@@ -14,9 +14,12 @@ class Prediction(NamedTuple):
         confidence: float32 [H,W], probability of the winning class.
         unary_labels: uint8 [H,W], class ids before the CRF; None for a model without one.
         probabilities: float32 [C,H,W]; None unless the backend was asked for them.
+        unary_confidence: float32 [H,W], probability of the winning class before the CRF; None without a CRF, and from
+            an exported model, which does not give it.
     """
 
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     unary_labels: NDArray[np.uint8] | None = None
     probabilities: NDArray[np.float32] | None = None
+    unary_confidence: NDArray[np.float32] | None = None

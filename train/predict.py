@@ -34,13 +34,9 @@ class TorchPredictor:
         unary = view_logits(self.segmenter.unary, pixels, self.views)
         crf = self.segmenter.crf
         probabilities = (unary if crf is None else crf(unary, pixels)).softmax(1)[0]
-        confidence, labels = probabilities.max(0)
-        return Prediction(
-            labels=labels.to(torch.uint8).cpu().numpy(),
-            confidence=confidence.cpu().numpy(),
-            unary_labels=None if crf is None else _labels(unary),
-            probabilities=probabilities.cpu().numpy(),
-        )
+        labels, confidence = _winners(probabilities)
+        before = (None, None) if crf is None else _winners(unary.softmax(1)[0])
+        return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1])
 
     @torch.inference_mode()
     def labels_by_kernel(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
@@ -49,7 +45,7 @@ class TorchPredictor:
             return {}
         pixels = self._pixels(image)
         unary = view_logits(self.segmenter.unary, pixels, self.views)
-        return {name: _labels(crf(unary, pixels)) for name, crf in self._crfs_of_one_kernel.items()}
+        return {name: _winners(crf(unary, pixels)[0])[0] for name, crf in self._crfs_of_one_kernel.items()}
 
     @cached_property
     def _crfs_of_one_kernel(self) -> dict[str, DenseCRF]:
@@ -65,6 +61,7 @@ class TorchPredictor:
         return torch.from_numpy(image).permute(2, 0, 1)[None].to(self.segmenter.mean.device, torch.float32)
 
 
-def _labels(logits: Tensor) -> NDArray[np.uint8]:
-    labels: NDArray[np.uint8] = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-    return labels
+def _winners(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Of scores [C,H,W]: the class of the highest, and that score."""
+    highest, labels = scores.max(0)
+    return labels.to(torch.uint8).cpu().numpy(), highest.cpu().numpy()

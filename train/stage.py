@@ -13,7 +13,8 @@ from torch import Tensor
 
 from segtool.card import Scores
 from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
-from segtool.train.evaluation.counts import Counts, count_image
+from segtool.train.evaluation.boundaries import Truth
+from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.train.evaluation.run import card_scores
 from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
@@ -67,7 +68,7 @@ class StageModule(L.LightningModule):
 
     def _count(self, logits: Tensor, labels: Tensor) -> Counts:
         predicted, truth = (t[0].to("cpu", torch.uint8).numpy() for t in (logits.argmax(1), labels))
-        return count_image(predicted, truth, self.criterion.classes)
+        return count_image(predicted, Truth(truth, self.criterion.classes, TOLERANCES))
 
     def scores(self) -> tuple[Scores, Scores | None]:
         """Before and after the CRF (None in stages without one), of the last validation."""

@@ -76,7 +76,12 @@ def _evaluate(
                 examined = examine(workers, failing(found, failures))
                 explained = collect_failures(examined, failures, workers.dataset.classes)
         else:
-            about = {"model": str(model.resolve()), "data": data, "split": split, **_named(slide, stride, tta)}
+            about = {
+                "model": str(model.resolve()),
+                "data": _absolute(data),
+                "split": split,
+                **_named(slide, stride, tta),
+            }
             found, explained = evaluate_into(
                 out,
                 workers,
@@ -95,6 +100,13 @@ def _evaluate(
 
 def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, Any]:
     return {key: value for key, value in (("slide", slide), ("stride", stride), ("tta", tta)) if value}
+
+
+def _absolute(spec: str) -> str:
+    """A dataset spec that means the same in any folder."""
+    *names, path = spec.split(":")
+    names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
+    return ":".join([*names, str(Path(path).resolve()) if names and Path(path).exists() else path])
 
 
 def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -> Any:

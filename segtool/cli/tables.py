@@ -1,5 +1,6 @@
 """Tables that commands print."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,9 @@ def print_evaluation(found: "Evaluation") -> None:
         table.add_row(f"boundary F, {tolerance} px", *_cells([s.boundary_f[k] for s in scores]))
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"IoU within {tolerance} px of a boundary", *_cells([s.trimap_iou[k] for s in scores]))
-    final = "-" if len(scores) == 2 else []
-    table.add_row("calibration error", *final, f"{100 * scores[-1].calibration_error:.2f}", *final)
+    counts = [c for c in (found.before, found.after) if c is not None]
+    errors = [s.calibration_error if c.calibration.any() else math.nan for s, c in zip(scores, counts, strict=True)]
+    table.add_row("calibration error", *_cells(errors))
     table.add_section()
     each = [class_scores(c).iou for c in (found.before, found.after) if c is not None]
     for index, name in enumerate(found.names):

@@ -1,17 +1,17 @@
 """What is counted of an image. Everything is an integer, so sums are the same in any order and any number of
 processes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.train.evaluation.boundaries import Labels, boundary_bands, match_boundaries
+from segtool.bilateral.library import check, library
+from segtool.train.evaluation.boundaries import Labels, Truth, match_boundaries
 
 TOLERANCES = (1, 2, 4, 8)  # pixels
 CONFIDENCE_BINS = 15
-CONFIDENCE_UNIT = 1 << 16  # confidences are summed as integers of this fraction
+CONFIDENCE_UNIT = 1 << 16  # confidences are summed as integers of this fraction, see counts_cpu.cpp
 
 Array = NDArray[np.int64]
 
@@ -51,58 +51,44 @@ class Counts:
         return len(self.confusion)
 
 
-def count_image(
-    predicted: Labels,
-    truth: Labels,
-    classes: int,
-    confidence: NDArray[np.float32] | None = None,
-    tolerances: Sequence[int] = TOLERANCES,
-) -> Counts:
+def count_image(predicted: Labels, truth: Truth, confidence: NDArray[np.float32] | None = None) -> Counts:
     """Counts one image.
 
     Args:
-        predicted, truth: class ids [H,W]; truth >= classes is void.
+        predicted: class ids [H,W].
         confidence: of the predicted class, [H,W], 0..1.
-        tolerances: of the boundary scores, pixels, ascending.
     """
-    valid = truth < classes
-    confusion, bands = _confusions(predicted, truth, valid, classes, tolerances)
+    classes, rings = truth.classes, len(truth.tolerances) + 1
+    cells, calibration = np.zeros((rings, classes**2), np.int64), np.zeros((3, CONFIDENCE_BINS), np.int64)
+    inputs = [np.ascontiguousarray(a, np.uint8) for a in (truth.labels, predicted, truth.bands)]
+    sure = None if confidence is None else np.ascontiguousarray(confidence, np.float32)
+    check(
+        library().segtool_count_pixels(
+            *(a.ctypes.data for a in inputs),
+            None if sure is None else sure.ctypes.data,
+            truth.labels.size,
+            *(classes, rings, CONFIDENCE_BINS),
+            *(a.ctypes.data for a in (cells, calibration)),
+        )
+    )
+    confusion = cells.sum(0)
     return Counts(
-        confusion=confusion,
-        boundary=match_boundaries(predicted, truth, classes, tolerances),
-        bands=bands,
-        calibration=_calibration(predicted == truth, confidence, valid),
-        void=np.array(valid.size - np.count_nonzero(valid)),
+        confusion=confusion.reshape(classes, classes),
+        boundary=match_boundaries(predicted, truth),
+        bands=_band_margins(cells, confusion, classes),
+        calibration=calibration,
+        void=np.array(truth.labels.size - confusion.sum()),
     )
 
 
-def _confusions(
-    predicted: Labels,
-    truth: Labels,
-    valid: NDArray[np.bool_],
-    classes: int,
-    widths: Sequence[int],
-) -> tuple[Array, Array]:
-    """The confusion matrix, and true, predicted and common pixels of each class in each band."""
-    band = boundary_bands(truth, classes, widths)[valid]
-    t, p = truth[valid].astype(np.intp), predicted[valid].astype(np.intp)
-    confusion = np.bincount(t * classes + p, minlength=classes**2).reshape(classes, classes)
-    rings = len(widths) + 1
-    hit = t == p
-    parts = [
-        np.bincount(band[chosen] * classes + labels[chosen], minlength=rings * classes).reshape(rings, classes)
-        for labels, chosen in ((t, slice(None)), (p, slice(None)), (t, hit))
-    ]
-    return confusion, np.stack(parts, 1)[:-1].cumsum(0)
-
-
-def _calibration(right: NDArray[np.bool_], confidence: NDArray[np.float32] | None, valid: NDArray[np.bool_]) -> Array:
-    counts = np.zeros((3, CONFIDENCE_BINS), np.int64)
-    if confidence is not None:
-        units = np.rint(np.clip(confidence[valid], 0, 1) * CONFIDENCE_UNIT).astype(np.int64)
-        # Bins are open below and closed above, as in Guo et al. (2017).
-        bins = np.clip(-(-units * CONFIDENCE_BINS // CONFIDENCE_UNIT) - 1, 0, CONFIDENCE_BINS - 1)
-        counts[0] = np.bincount(bins, minlength=CONFIDENCE_BINS)
-        counts[1] = np.bincount(bins[right[valid]], minlength=CONFIDENCE_BINS)
-        np.add.at(counts[2], bins, units)
-    return counts
+def _band_margins(cells: Array, confusion: Array, classes: int) -> Array:
+    """True, predicted and common pixels of each class within each tolerance, [K,3,C]."""
+    at = np.flatnonzero(confusion)  # with many classes, few of the C^2 pairs occur
+    true, predicted = at // classes, at % classes
+    same = true == predicted
+    bands = np.zeros((3, classes, len(cells)), np.int64)
+    found = cells[:, at].T
+    np.add.at(bands[0], true, found)
+    np.add.at(bands[1], predicted, found)
+    bands[2, true[same]] = found[same]
+    return bands.transpose(2, 0, 1)[:-1].cumsum(0)

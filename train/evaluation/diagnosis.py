@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from segtool.prediction import Prediction
 from segtool.train.data import Sample
-from segtool.train.evaluation.boundaries import boundary_bands
+from segtool.train.evaluation.boundaries import Truth
 
 NEAR_BOUNDARY = 4  # pixels from a true boundary
 CONFIDENT = 0.9  # mean confidence of a region whose label is suspected rather than the prediction
@@ -45,7 +45,7 @@ def diagnose(sample: Sample, prediction: Prediction, classes: int) -> Diagnosis:
     total = int(wrong.sum())
     if total == 0:
         return Diagnosis("none", dict.fromkeys(KINDS, 0.0), None)
-    near = wrong & (boundary_bands(truth, classes, [NEAR_BOUNDARY]) == 0)
+    near = wrong & (Truth(truth, classes, [NEAR_BOUNDARY]).bands == 0)
     pixels = dict.fromkeys(KINDS, 0)
     for object_mask, missed in _objects_with_errors(truth, wrong, classes):
         kind = _kind_of(object_mask, missed, sample, prediction)

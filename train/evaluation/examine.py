@@ -8,10 +8,10 @@ import numpy as np
 from segtool.prediction import Prediction
 from segtool.train.data import Sample, SegmentationDataset
 from segtool.train.evaluation.blame import Blame, blame_kernels
-from segtool.train.evaluation.counts import Counts, count_image
+from segtool.train.evaluation.counts import Counts
 from segtool.train.evaluation.diagnosis import Diagnosis, diagnose
 from segtool.train.evaluation.images import Row, image_row
-from segtool.train.evaluation.run import Evaluation
+from segtool.train.evaluation.run import Evaluation, count_prediction
 from segtool.train.evaluation.workers import Predictor, Workers
 
 
@@ -70,12 +70,9 @@ def examine_image(predictor: Predictor, dataset: SegmentationDataset, index: int
     sample, names = dataset.load(index), [c.name for c in dataset.classes]
     # Probabilities are not looked at, and are most of what would travel between processes.
     prediction = predictor(sample.image)._replace(probabilities=None)
-    counts = count_image(prediction.labels, sample.labels, len(names), prediction.confidence)
-    before, after = counts, None
-    if prediction.unary_labels is not None:
-        before, after = count_image(prediction.unary_labels, sample.labels, len(names)), counts
+    before, after = count_prediction(prediction, sample.labels, len(names))
     row = image_row(dataset.identifier(index), names, prediction, before, after)
     blame = None
     if row.get("crf_gain", 0.0) < 0 and hasattr(predictor, "labels_by_kernel"):
         blame = blame_kernels(sample.labels, prediction, predictor.labels_by_kernel(sample.image), len(names))
-    return Examined(index, row, sample, prediction, counts, diagnose(sample, prediction, len(names)), blame)
+    return Examined(index, row, sample, prediction, after or before, diagnose(sample, prediction, len(names)), blame)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segtool.files import atomic_path
 from segtool.prediction import Prediction
 from segtool.train.evaluation.counts import TOLERANCES, Counts
-from segtool.train.evaluation.scores import boundary_f, class_scores, mean
+from segtool.train.evaluation.scores import boundary_f, class_iou, class_scores, mean
 
 Row = dict[str, Any]
 _ROW_GROUP = 256  # rows that are written together
@@ -38,7 +38,7 @@ def image_row(name: str, names: list[str], prediction: Prediction, before: Count
     row |= {f"boundary_f_{t}px": _mean(f) for t, f in zip(TOLERANCES, boundary_f(final.boundary), strict=True)}
     row["confidence"] = float(prediction.confidence.mean())
     if after is not None:
-        row["miou_before_crf"] = _mean(class_scores(before).iou)
+        row["miou_before_crf"] = _mean(class_iou(before))
         row["crf_gain"] = row["miou"] - row["miou_before_crf"]
     return row | {f"iou_{n}": float(v) for n, v in zip(names, scores.iou, strict=True)}
 

@@ -160,9 +160,9 @@ def change_bars(classes: "pd.DataFrame") -> Figure:
 def evaluation_plots(found: Evaluation, failures: Failures | None = None) -> dict[str, Figure]:
     """All plots that the numbers give, by name."""
     plots = {
-        "class_iou": class_bars(found),
+        "IoU_by_class": class_bars(found),
         "confusion": confusion_heatmap(found.final.confusion, found.names, "all images"),
-        "image_miou": image_histogram(found, failures.threshold if failures else None),
+        "mIoU_of_images": image_histogram(found, failures.threshold if failures else None),
     }
     if found.final.calibration.any():
         plots["reliability"] = reliability(found.final)

@@ -17,7 +17,7 @@ from segtool.train.evaluation.plots import inline_svg
 from segtool.train.evaluation.run import Evaluation
 from segtool.train.evaluation.scores import SetScores, class_scores
 
-_NARROW_PLOTS = ("image_miou", "reliability", "failures", "class_iou")
+_NARROW = 8.5  # inches; figures up to that lie side by side
 
 
 def write_page(path: Path, **content: Any) -> None:
@@ -35,7 +35,7 @@ def page_data(cards: Sequence[Card], **more: Any) -> str:
 
 def inline_plots(plots: dict[str, Figure]) -> list[dict[str, Any]]:
     """Figures as SVG, with where they go."""
-    return [{"name": n, "svg": inline_svg(f), "wide": n not in _NARROW_PLOTS} for n, f in plots.items()]
+    return [{"name": n, "svg": inline_svg(f), "wide": f.get_figwidth() > _NARROW} for n, f in plots.items()]
 
 
 def color_of(info: ClassInfo) -> str:
@@ -132,6 +132,9 @@ def _tiles(found: Evaluation) -> list[dict[str, str]]:
         "value": f"{100 * final.calibration_error:.1f} %",
         "note": "expected; 0 is perfect",
     }
+    if found.after is not None and found.before.calibration.any():
+        change = 100 * (final.calibration_error - before.calibration_error)
+        calibration |= {"change": f"{change:+.1f} by CRF", "direction": "bad" if change > 0 else "good"}
     return [
         tile("mIoU", lambda s: s.miou, f"95 % interval {100 * low:.1f} .. {100 * high:.1f}"),
         tile("boundary F", boundary, "within 2 px of the truth"),

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import Scores, ValidationScores
+from segtool.prediction import Prediction
 from segtool.train.data import SegmentationDataset
 from segtool.train.evaluation.bootstrap import Bootstrap
+from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.train.evaluation.images import Row, image_row
 from segtool.train.evaluation.scores import SetScores, set_scores
@@ -126,10 +128,17 @@ def score_image(predictor: Predictor, dataset: SegmentationDataset, index: int) 
     sample = dataset.load(index)
     prediction = predictor(sample.image)
     names = [c.name for c in dataset.classes]
-    final = count_image(prediction.labels, sample.labels, len(names), prediction.confidence)
-    unary = prediction.unary_labels
-    before, after = (final, None) if unary is None else (count_image(unary, sample.labels, len(names)), final)
+    before, after = count_prediction(prediction, sample.labels, len(names))
     return ScoredImage(before, after, image_row(dataset.identifier(index), names, prediction, before, after))
+
+
+def count_prediction(prediction: Prediction, labels: NDArray[np.uint8], classes: int) -> tuple[Counts, Counts | None]:
+    """Counts before and after the CRF; without one, of the model and None."""
+    truth = Truth(labels, classes, TOLERANCES)
+    final = count_image(prediction.labels, truth, prediction.confidence)
+    if prediction.unary_labels is None:
+        return final, None
+    return count_image(prediction.unary_labels, truth, prediction.unary_confidence), final
 
 
 def _margins(counts: Counts) -> NDArray[np.int64]:

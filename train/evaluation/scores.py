@@ -41,11 +41,17 @@ def iou_of(true: Floats, predicted: Floats, both: Floats) -> Floats:
     return _ratio(both, true + predicted - both)
 
 
+def class_iou(counts: Counts) -> Floats:
+    """IoU of each class, [C]."""
+    both, true, predicted = _margins(counts)
+    return iou_of(true, predicted, both)
+
+
 def class_scores(counts: Counts) -> ClassScores:
     """Scores of each class."""
     both, true, predicted = _margins(counts)
     return ClassScores(
-        iou=iou_of(true, predicted, both),
+        iou=class_iou(counts),
         precision=_ratio(both, predicted),
         recall=_ratio(both, true),
         f1=_ratio(2 * both, true + predicted),

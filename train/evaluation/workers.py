@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from segtool.prediction import Prediction
+from segtool.train.allocator import keep_freed_memory
 from segtool.train.data import SegmentationDataset
 
 Predictor = Callable[..., Prediction]  # uint8 [H,W,3] -> Prediction
@@ -25,6 +26,7 @@ class Workers:
     """
 
     def __init__(self, opener: Opener, processes: int = 1) -> None:
+        keep_freed_memory()
         self._opener, self._processes = opener, processes
         self.predictor, self.dataset = opener()
         self._pool: ProcessPoolExecutor | None = None
@@ -52,6 +54,7 @@ _opened: list[Any] = []
 
 
 def _open_here(opener: Opener) -> None:
+    keep_freed_memory()
     _opened[:] = opener()
 
 

@@ -134,9 +134,40 @@ void once() {
   }
 }
 
+// Label maps of random sizes, some of their values no class.
+void count_labels() {
+  const int64_t h = between(1, 40), w = between(1, 40), pixels = h * w;
+  const int classes = int(between(1, 255)), count = int(between(1, 5)), bins = int(between(1, 20));
+  std::unique_ptr<uint8_t[]> truth(new uint8_t[pixels]), predicted(new uint8_t[pixels]), known(new uint8_t[pixels]),
+      bands(new uint8_t[pixels]);
+  const int values = int(between(1, 256));
+  for (int64_t i = 0; i < pixels; ++i) {
+    truth[i] = uint8_t(between(0, values - 1));
+    predicted[i] = uint8_t(between(0, classes - 1));
+    known[i] = uint8_t(between(0, 3) > 0);
+  }
+  std::vector<int64_t> tolerances(count), counts(count * 4 * 256), cells(int64_t(count + 1) * classes * classes),
+      calibration(3 * bins);
+  for (int k = 0; k < count; ++k) tolerances[k] = (k ? tolerances[k - 1] : 0) + between(0, 20);
+  if (segtool_boundary_bands(truth.get(), known.get(), h, w, tolerances.data(), count, bands.get())) die("bands");
+  if (segtool_match_boundaries(predicted.get(), truth.get(), known.get(), h, w, tolerances.data(), count,
+                               counts.data())) {
+    die("boundaries");
+  }
+  auto confidence = floats(pixels, -1, 2);
+  confidence[0] = NAN;
+  if (segtool_count_pixels(truth.get(), predicted.get(), bands.get(), confidence.get(), pixels, classes, count + 1,
+                           bins, cells.data(), calibration.data())) {
+    die("counts");
+  }
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
   random_bits.seed(unsigned(std::atoi(arguments[1])));
-  for (int i = 0; i < std::atoi(arguments[2]); ++i) once();
+  for (int i = 0; i < std::atoi(arguments[2]); ++i) {
+    once();
+    count_labels();
+  }
 }

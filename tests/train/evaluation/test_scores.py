@@ -9,7 +9,8 @@ from torchmetrics.classification import MulticlassCalibrationError
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.classification import multiclass_jaccard_index as torchmetrics_iou
 
-from segtool.train.evaluation.boundaries import boundary_bands, match_boundaries
+from segtool.errors import SegtoolError
+from segtool.train.evaluation.boundaries import Truth, match_boundaries
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.train.evaluation.scores import class_scores, set_scores
 
@@ -31,7 +32,7 @@ def several():
     maps = [random_maps(seed) for seed in range(3)]
     counts = Counts.zeros(4)
     for predicted, truth in maps:
-        counts += count_image(predicted, truth, 4)
+        counts += count_image(predicted, Truth(truth, 4, TOLERANCES))
     valid = [(p[t != 255], t[t != 255]) for p, t in maps]
     return counts, *(np.concatenate(parts) for parts in zip(*valid, strict=True))
 
@@ -59,7 +60,7 @@ def test_calibration_as_torchmetrics_has_it():
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.full(3, 0.4), (60, 70)).astype(np.float32)
     truth = random.integers(0, 3, (60, 70)).astype(np.uint8)
-    counts = count_image(probabilities.argmax(-1).astype(np.uint8), truth, 3, probabilities.max(-1))
+    counts = count_image(probabilities.argmax(-1).astype(np.uint8), Truth(truth, 3, TOLERANCES), probabilities.max(-1))
     metric = MulticlassCalibrationError(3, n_bins=15)
     expected = metric(torch.from_numpy(probabilities).reshape(-1, 3), torch.from_numpy(truth).long().flatten())
     assert set_scores(counts).calibration_error == pytest.approx(float(expected), abs=2e-4)
@@ -73,7 +74,7 @@ def edges_of(labels, label, known):
 def test_boundary_counts_as_scipy_distances_give_them(seed):
     predicted, truth = random_maps(seed)
     known = ~binary_dilation(truth == 255, CROSS)
-    counts = match_boundaries(predicted, truth, 4, TOLERANCES)
+    counts = match_boundaries(predicted, Truth(truth, 4, TOLERANCES))
     for label in range(4):
         p, t = (edges_of(labels, label, known) for labels in (predicted, truth))
         to_p, to_t = (distance_transform_edt(~e) if e.any() else np.full(e.shape, np.inf) for e in (p, t))
@@ -90,13 +91,13 @@ def test_bands_as_scipy_distances_give_them():
     edges = edges_of(truth, 0, known) | edges_of(truth, 1, known)
     distance = distance_transform_edt(~edges)
     expected = sum((distance > t).astype(int) for t in TOLERANCES)
-    np.testing.assert_array_equal(boundary_bands(truth, 2, TOLERANCES), expected)
+    np.testing.assert_array_equal(Truth(truth, 2, TOLERANCES).bands, expected)
 
 
 def test_trimap_iou_is_iou_within_the_band(several):
     predicted, truth = random_maps(1)
-    counts = count_image(predicted, truth, 4)
-    bands = boundary_bands(truth, 4, TOLERANCES)
+    counts = count_image(predicted, Truth(truth, 4, TOLERANCES))
+    bands = Truth(truth, 4, TOLERANCES).bands
     for k in range(len(TOLERANCES)):
         inside = (bands <= k) & (truth != 255)
         expected = jaccard_score(truth[inside], predicted[inside], average=None, labels=range(4))
@@ -104,7 +105,7 @@ def test_trimap_iou_is_iou_within_the_band(several):
 
 
 def score(predicted, truth, classes=3):
-    return count_image(np.array(predicted, np.uint8), np.array(truth, np.uint8), classes)
+    return count_image(np.array(predicted, np.uint8), Truth(np.array(truth, np.uint8), classes, TOLERANCES))
 
 
 def test_a_class_that_occurs_nowhere_does_not_count():
@@ -157,4 +158,24 @@ def test_boundary_shifted_by_the_tolerance_is_still_right_and_beyond_is_not():
         predicted = np.zeros_like(truth)
         predicted[:, 30 + shift :] = 1
         expected = [1.0 if shift <= t else 0.0 for t in TOLERANCES]
-        assert list(set_scores(count_image(predicted, truth, 2)).boundary_f) == pytest.approx(expected)
+        assert list(set_scores(count_image(predicted, Truth(truth, 2, TOLERANCES))).boundary_f) == pytest.approx(
+            expected
+        )
+
+
+def test_tolerances_that_the_library_cannot_take():
+    truth = np.zeros((4, 5), np.uint8)
+    for tolerances in ([2, 1], [-1], [121]):
+        with pytest.raises(SegtoolError, match="ascending, from 0 to 120"):
+            match_boundaries(truth, Truth(truth, 2, tolerances))
+
+
+def test_a_class_beyond_the_last_is_refused():
+    with pytest.raises(SegtoolError, match="out of range"):
+        count_image(np.full((3, 3), 7, np.uint8), Truth(np.zeros((3, 3), np.uint8), 2, TOLERANCES))
+
+
+def test_confidence_out_of_range_counts_at_the_ends():
+    truth = np.zeros((1, 4), np.uint8)
+    counts = count_image(truth, Truth(truth, 1, TOLERANCES), np.array([[np.nan, -3, 1, 7]], np.float32))
+    assert (counts.calibration[0, 0], counts.calibration[0, -1]) == (2, 2)
