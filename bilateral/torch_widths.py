@@ -6,7 +6,8 @@ With K_ij = exp(-1/2 sum_g |f_i - f_j|^2 / sigma_g^2) over groups g of features 
 
 so every term of the derivative is again a filter call, on values multiplied by features. The
 normalisation Kn = D^-1/2 K D^-1/2 adds -1/2 (E Kn + Kn E) with E = D^-1 dD/dsigma_g, D = diag(K 1).
-The lattice has the kernel only approximately; the derivative is that of the kernel it approximates.
+The lattice has the kernel only approximately; the derivative is that of the kernel it approximates. It is
+built for narrower widths s = NARROWING sigma, so there |f_i - f_j|^2 / (s^2 sigma) takes that factor's place.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from segtool.bilateral import torch_mean_field, torch_ops, torch_plain
+from segtool.bilateral.geometry import NARROWING
 
 Lattice = tuple[Tensor, Tensor, Tensor]
 Filter = Callable[[Tensor], Tensor]
@@ -69,7 +71,7 @@ class _BilateralFilter(torch.autograd.Function):
         terms = _Terms(apply, values, out, gradient, adjoint, root_degree)
         d_alpha = terms.width_gradient(_positions(values), alpha)
         d_beta = terms.width_gradient((image - 127.5).unbind(1), beta)
-        return adjoint, None, None, None, None, d_alpha, d_beta
+        return adjoint, None, None, None, None, d_alpha / NARROWING**2, d_beta / NARROWING**2
 
 
 class _SpatialFilter(torch.autograd.Function):

@@ -35,6 +35,9 @@ SEGTOOL_HD float add_rn(float a, float b) {
 }
 SEGTOOL_HD float sub_rn(float a, float b) { return add_rn(a, -b); }
 
+// The lattice is built for this share of the widths: splatting and slicing blur too (see geometry.py).
+constexpr double kNarrowing = 0.96;
+
 // Multipliers of the raw features (x, y, r, g, b): computed in double from the float32 sigma, rounded once.
 struct FeatureScale {
   float value[kDim];
@@ -42,7 +45,8 @@ struct FeatureScale {
 
 inline FeatureScale feature_scale(double spatial_sigma, double color_sigma) {
   FeatureScale scale;
-  const double expand = std::sqrt(2.0 / 3.0) * (kDim + 1);  // standard deviation of the [1 2 1] blur
+  // The standard deviation of the [1 2 1] blur, and a little finer than that asks for.
+  const double expand = std::sqrt(2.0 / 3.0) * (kDim + 1) / kNarrowing;
   for (int j = 0; j < kDim; ++j) {
     const double sigma = static_cast<float>(j < 2 ? spatial_sigma : color_sigma);
     scale.value[j] = static_cast<float>(expand / std::sqrt(double(j + 1) * (j + 2)) / sigma);

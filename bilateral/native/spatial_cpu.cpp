@@ -92,8 +92,11 @@ struct Blur {
   int64_t radius() const { return int64_t(taps.size()) / 2; }
   int64_t row_size() const { return width * inner; }
   int64_t margin() const { return radius() * inner; }
-  // Floats of a row handled at a time: the input rows of one result must stay in the second cache.
-  int64_t strip() const { return std::max(kStripFloats / int64_t(taps.size()) - 2 * margin(), kNarrowest); }
+  // Floats of a row handled at a time: the input rows of one result must stay in the second cache, and what is
+  // computed twice because it lies in two strips' margins must stay less than what is not.
+  int64_t strip() const {
+    return std::max({kStripFloats / int64_t(taps.size()) - 2 * margin(), 4 * margin(), kNarrowest});
+  }
 };
 
 // Memory of one thread: kRows blurred rows of a strip with its margins, and the factors of their inputs.
