@@ -51,14 +51,26 @@ class LossConfig(_Strict):
 
 
 class StageConfig(_Strict):
-    """One stage of gradient training: AdamW, one learning-rate cycle."""
+    """One stage of gradient training."""
 
     epochs: int = Field(ge=0)
     learning_rate: float = Field(gt=0)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
     weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["one-cycle", "cosine", "poly", "step", "plateau", "constant"] = "one-cycle"
+    warmup: float = Field(default=0.2, ge=0, lt=1)  # one-cycle: share of the steps in which the rate rises
+    step_every: int = Field(default=10, ge=1)  # epochs (step), validations without a better mIoU (plateau)
+    step_factor: float = Field(default=0.1, gt=0, lt=1)  # of the rate, step and plateau
+    accumulate: int = Field(default=1, ge=1)  # batches whose gradients make one step
     validate_every: int = Field(default=5, ge=1)
     gradient_clip: float = Field(default=1.0, ge=0)
-    warmup: float = Field(default=0.2, ge=0, lt=1)  # share of the steps in which the rate rises
+
+
+class UnaryStageConfig(StageConfig):
+    """Stage 1: the network alone."""
+
+    freeze_encoder: float = Field(default=0.0, ge=0, lt=1)  # share of the epochs; then one block more each epoch
 
 
 class CrfStageConfig(StageConfig):
@@ -91,7 +103,8 @@ class TrainConfig(_Strict):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
-    unary: StageConfig
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of the networks; the CRF has float32
+    unary: UnaryStageConfig
     crf: CrfStageConfig
     joint: JointStageConfig
 

@@ -31,9 +31,11 @@ from segtool.train.data import open_dataset
 from segtool.train.data.augment import TrainingCrops, WholeImages
 from segtool.train.data.inspect import check_all
 from segtool.train.evaluation.run import evaluate
+from segtool.train.freezing import UnfreezeEncoder
 from segtool.train.losses import SegmentationLoss, class_frequency
 from segtool.train.models import DenseCRF, KernelWidths, Segmenter
 from segtool.train.models.network import build_network
+from segtool.train.optimizers import validation_rhythm
 from segtool.train.predict import TorchPredictor
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
@@ -83,6 +85,8 @@ class PiecewiseTrainer:
         self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
         found = _find_run(out, config, data, resume)
         self.state = found or RunState(data=data)
+        if config.precision == "16-mixed" and not torch.cuda.is_available():
+            raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")
         self._check_stages()
         self.crops = TrainingCrops(self.train_set, config.data)
         report(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
@@ -184,12 +188,15 @@ class PiecewiseTrainer:
                 save_on_train_epoch_end=True,
             ),
         ]
+        if stage == "unary" and self.config.unary.freeze_encoder:
+            callbacks.append(UnfreezeEncoder(segmenter.network, self.config.unary.freeze_encoder))
         trainer = L.Trainer(
             max_epochs=config.epochs,
             callbacks=callbacks,
             gradient_clip_val=config.gradient_clip or None,
-            # The last epoch is always validated, whatever the rhythm.
-            check_val_every_n_epoch=_rhythm(config.epochs, config.validate_every),
+            check_val_every_n_epoch=validation_rhythm(config),
+            accumulate_grad_batches=config.accumulate,
+            precision=self.config.precision,
             num_sanity_val_steps=0,
             logger=False,
             enable_progress_bar=False,
@@ -238,11 +245,6 @@ def parse_stages(text: str) -> list[StageName]:
     if not set(wanted) - {"control"}:
         raise SegtoolError("--stages needs at least one of unary, crf, joint", where=text)
     return [name for name in known if name in wanted]
-
-
-def _rhythm(epochs: int, every: int) -> int:
-    """The largest interval up to `every` that divides `epochs`, so that the last epoch is validated."""
-    return next(n for n in range(min(every, epochs), 0, -1) if epochs % n == 0)
 
 
 def _find_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunState | None:

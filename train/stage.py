@@ -19,6 +19,7 @@ from segtool.train.evaluation.run import card_scores
 from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
+from segtool.train.optimizers import build_optimizer, build_schedule
 
 StageName = Literal["unary", "crf", "joint", "control"]
 
@@ -66,6 +67,10 @@ class StageModule(L.LightningModule):
             assert self.segmenter.crf is not None
             self.after += self._count(self.segmenter.crf(unary, image.float()), labels)
 
+    def on_validation_epoch_end(self) -> None:
+        before, after = self.scores()
+        self.log("miou", (after or before).miou)
+
     def _count(self, logits: Tensor, labels: Tensor) -> Counts:
         predicted, truth = (t[0].to("cpu", torch.uint8).numpy() for t in (logits.argmax(1), labels))
         return count_image(predicted, Truth(truth, self.criterion.classes, TOLERANCES))
@@ -84,11 +89,9 @@ class StageModule(L.LightningModule):
             assert self.segmenter.crf is not None
             rate = config.crf_learning_rate if isinstance(config, JointStageConfig) else config.learning_rate
             groups.append({"params": list(self.segmenter.crf.parameters()), "lr": rate, "weight_decay": 0.0})
-        rates = [group["lr"] for group in groups]
-        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=config.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = build_optimizer(config, groups)
+        schedule = build_schedule(config, optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, **({} if schedule is None else {"lr_scheduler": schedule})}
 
 
 def stage_config(config: TrainConfig, stage: StageName) -> StageConfig:

@@ -1,0 +1,156 @@
+"""Optimizers, schedules, accumulation, frozen encoders: what each does to weights and rates."""
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from segtool.card import InputContract
+from segtool.errors import SegtoolError
+from segtool.train.config import StageConfig, load_config
+from segtool.train.freezing import UnfreezeEncoder, encoder_blocks
+from segtool.train.losses import SegmentationLoss
+from segtool.train.models import Segmenter
+from segtool.train.models.network import build_network
+from segtool.train.optimizers import build_optimizer, build_schedule, validation_rhythm
+from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.stage import StageModule
+
+
+def stage(**settings):
+    return StageConfig(**{"epochs": 10, "learning_rate": 0.1, **settings})
+
+
+def rates(config, steps=100):
+    """The rate before each step."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = build_optimizer(config, [{"params": [parameter], "lr": config.learning_rate}])
+    schedule = build_schedule(config, optimizer, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        parameter.grad = torch.zeros(1)
+        optimizer.step()
+        if schedule is not None:
+            schedule["scheduler"].step()
+    return found
+
+
+def test_constant_rate():
+    assert set(rates(stage(schedule="constant"))) == {0.1}
+
+
+def test_step_decay_falls_at_the_epochs_named():
+    found = rates(stage(schedule="step", step_every=4, step_factor=0.5))
+    assert found[:40] == pytest.approx([0.1] * 40)
+    assert found[40:80] == pytest.approx([0.05] * 40)
+    assert found[80:] == pytest.approx([0.025] * 20)
+
+
+def test_cosine_and_poly_as_their_equations():
+    cosine, poly = rates(stage(schedule="cosine")), rates(stage(schedule="poly"))
+    for i in (0, 13, 50, 99):
+        assert cosine[i] == pytest.approx(0.05 * (1 + torch.cos(torch.tensor(torch.pi * i / 100)).item()), rel=1e-4)
+        assert poly[i] == pytest.approx(0.1 * (1 - i / 100) ** 0.9, rel=1e-4)
+
+
+def test_one_cycle_rises_for_the_warm_up():
+    found = rates(stage(schedule="one-cycle", warmup=0.3))
+    assert max(found) == pytest.approx(0.1, rel=1e-3)
+    assert 28 <= found.index(max(found)) <= 30
+
+
+def test_plateau_waits_for_a_better_miou():
+    config = stage(schedule="plateau", step_every=2, step_factor=0.1, validate_every=5)
+    optimizer = build_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}])
+    schedule = build_schedule(config, optimizer, 100)
+    assert (schedule["monitor"], schedule["interval"], schedule["frequency"]) == ("miou", "epoch", 5)
+    for value in (0.5, 0.4, 0.4, 0.4):
+        schedule["scheduler"].step(value)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_sgd_has_momentum_and_decay():
+    config = stage(optimizer="sgd", momentum=0.9, weight_decay=0.5)
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = build_optimizer(config, [{"params": [parameter], "lr": 0.1}])
+    weight, velocity = 1.0, 0.0
+    for _ in range(3):
+        parameter.grad = torch.tensor([2.0])
+        optimizer.step()
+        velocity = 0.9 * velocity + 2.0 + 0.5 * weight
+        weight -= 0.1 * velocity
+    assert parameter.item() == pytest.approx(weight)
+
+
+def test_the_last_epoch_is_validated():
+    for epochs, every in ((10, 3), (7, 5), (1, 5)):
+        assert epochs % validation_rhythm(stage(epochs=epochs, validate_every=every)) == 0
+
+
+def trained_weights(batch_size, accumulate):
+    """Of a network of one convolution after one step of SGD on eight images."""
+    overrides = ["unary.optimizer=sgd", "unary.schedule=constant", "unary.epochs=1", "unary.gradient_clip=0"]
+    overrides += ["loss.dice=0", "loss.class_weights=none", "unary.learning_rate=0.1"]
+    config = load_config("quickstart", overrides)
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 2, 3, padding=1)
+    images, labels = torch.rand(8, 3, 32, 32) * 255, torch.randint(0, 2, (8, 32, 32))
+    module = StageModule(
+        "unary", Segmenter(network, InputContract(stride=1)), config, SegmentationLoss(config.loss, [0.5, 0.5], 255)
+    )
+    trainer = L.Trainer(
+        max_epochs=1, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(TensorDataset(images, labels), batch_size))
+    return network.weight.detach()
+
+
+def test_accumulating_four_batches_of_two_is_a_batch_of_eight():
+    torch.testing.assert_close(trained_weights(2, 4), trained_weights(8, 1))
+    assert (trained_weights(2, 1) != trained_weights(8, 1)).any()
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_050"])
+def test_blocks_are_freed_from_the_deepest_on(encoder):
+    network = build_network("FPN", encoder, 3, {})
+    blocks = encoder_blocks(network.encoder)
+    assert len(blocks) > 2
+    total = sum(p.numel() for p in network.encoder.parameters())
+    assert sum(p.numel() for block in blocks for p in block.parameters()) == total
+    callback = UnfreezeEncoder(network, 0.25)
+    frozen = [callback.frozen_blocks(epoch, 8) for epoch in range(8)]
+    assert frozen == [max(0, len(blocks) - max(0, epoch - 1)) for epoch in range(8)]
+
+
+def test_a_network_without_encoder_is_refused():
+    with pytest.raises(SegtoolError, match="no encoder to freeze"):
+        UnfreezeEncoder(torch.nn.Conv2d(3, 2, 1), 0.1)
+
+
+def test_the_encoder_is_frozen_and_then_learns(tmp_path):
+    """The same run, once ending while all is frozen and once going on."""
+    common = ["model.encoder=tu-mobilenetv3_small_050", "data.crop=[64, 64]", "data.validation_images=2"]
+    common += ["unary.validate_every=1", "unary.schedule=constant"]
+    states = {}
+    for epochs, share in ((1, 0.9), (2, 0.5)):
+        config = load_config("quickstart", [*common, f"unary.epochs={epochs}", f"unary.freeze_encoder={share}"])
+        trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / str(epochs), ["unary"], report=lambda line: None)
+        L.seed_everything(config.seed, verbose=False)
+        start = trainer._new_network().state_dict()
+        trainer.run()
+        from segtool.train.checkpoint import load_segmenter
+
+        last = torch.load(tmp_path / str(epochs) / "unary" / "last.ckpt", weights_only=False)["state_dict"]
+        states[epochs] = {k.removeprefix("segmenter.network."): v for k, v in last.items()}
+        load_segmenter(tmp_path / str(epochs))
+    encoder = [k for k in start if k.startswith("encoder.") and start[k].is_floating_point()]
+    decoder = [k for k in start if k.startswith("decoder.") and k.endswith("weight")]
+    assert all(torch.equal(states[1][k], start[k]) for k in encoder)  # batch statistics too
+    assert any(not torch.equal(states[1][k], start[k]) for k in decoder)
+    changed = [k for k in encoder if not torch.equal(states[2][k], start[k])]
+    assert changed
+    first = encoder_blocks(build_network("FPN", "tu-mobilenetv3_small_050", 5, {}).encoder)[0]
+    assert len(changed) < len(encoder)
+    assert first is not None

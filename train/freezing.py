@@ -1,0 +1,45 @@
+"""Freezing a pretrained encoder at first, and letting it go block by block."""
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from segtool.errors import SegtoolError
+
+
+class UnfreezeEncoder(Callback):
+    """Keeps the encoder as it is for the first epochs; then each epoch frees one more of its blocks, the deepest first.
+
+    Frozen blocks have neither gradients nor moving batch statistics.
+
+    Args:
+        network: with an `encoder`, as networks of segmentation-models-pytorch have.
+        share: of the epochs in which all of the encoder is frozen, 0..1.
+
+    Raises:
+        SegtoolError: the network has no encoder.
+    """
+
+    def __init__(self, network: nn.Module, share: float) -> None:
+        encoder = getattr(network, "encoder", None)
+        if not isinstance(encoder, nn.Module):
+            raise SegtoolError("the network has no encoder to freeze", where="unary.freeze_encoder", mend="set it to 0")
+        self.share, self.blocks = share, encoder_blocks(encoder)
+
+    def frozen_blocks(self, epoch: int, epochs: int) -> int:
+        """How many blocks, counted from the image, are still frozen in an epoch that counts from 0."""
+        frozen_epochs = max(1, round(self.share * epochs))
+        return max(0, len(self.blocks) - max(0, epoch - frozen_epochs + 1))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        frozen = self.frozen_blocks(trainer.current_epoch, trainer.max_epochs or 1)
+        for number, block in enumerate(self.blocks):
+            block.train(number >= frozen)
+            for parameter in block.parameters():
+                parameter.requires_grad_(number >= frozen)
+
+
+def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
+    """The parts of an encoder that hold parameters, from the image on. A timm encoder is one module around another."""
+    blocks = [child for child in encoder.children() if any(True for _ in child.parameters())]
+    return encoder_blocks(blocks[0]) if len(blocks) == 1 and len(list(blocks[0].children())) > 1 else blocks
