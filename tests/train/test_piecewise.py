@@ -138,7 +138,15 @@ def test_ctrl_c_then_resume(tmp_path):
     command = [sys.executable, "-m", "segtool", "train", "--preset", "quickstart", "--data", "synthetic:32"]
     command += ["--out", str(out), "--stages", "unary", *(x for s in settings for x in ("--set", s))]
     # A folder without sources, so that the installed package is what runs.
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     seen = ""
     for line in process.stdout:
