@@ -6,8 +6,9 @@ With K_ij = exp(-1/2 sum_g |f_i - f_j|^2 / sigma_g^2) over groups g of features 
 
 so every term of the derivative is again a filter call, on values multiplied by features. The
 normalisation Kn = D^-1/2 K D^-1/2 adds -1/2 (E Kn + Kn E) with E = D^-1 dD/dsigma_g, D = diag(K 1).
-The lattice has the kernel only approximately; the derivative is that of the kernel it approximates. It is
-built for narrower widths s = NARROWING sigma, so there |f_i - f_j|^2 / (s^2 sigma) takes that factor's place.
+The lattice has the kernel only approximately; the derivative is that of the kernel it approximates. A lattice built
+for NARROWING of the widths is nearest to the kernel, but |f_i - f_j|^2 weighs the tails, which it cuts short: the
+derivative comes from one built for the widths as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,24 +55,26 @@ class _BilateralFilter(torch.autograd.Function):
         beta: Tensor,
     ) -> Tensor:
         out = torch_ops.bilateral_filter(values, vertex, weight, neighbor)
-        ctx.save_for_backward(values, out, vertex, weight, neighbor, image, alpha, beta)
+        ctx.save_for_backward(values, vertex, weight, neighbor, image, alpha, beta)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
-        values, out, vertex, weight, neighbor, image, alpha, beta = ctx.saved_tensors  # type: ignore[attr-defined]
+        values, vertex, weight, neighbor, image, alpha, beta = ctx.saved_tensors  # type: ignore[attr-defined]
         adjoint = torch_ops.bilateral_filter(gradient, vertex, weight, neighbor, True)
-        # A pixel's barycentric weights sum to one, so its weights sum to D^-1/2.
-        root_degree = weight.sum(1).reciprocal().reshape(values[:, :1].shape)
+        wide = torch_ops.bilateral_lattice(image, float(alpha) / NARROWING, float(beta) / NARROWING)
 
         def apply(v: Tensor) -> Tensor:
-            return torch_ops.bilateral_filter(v, vertex, weight, neighbor)
+            return torch_ops.bilateral_filter(v, *wide)
 
-        terms = _Terms(apply, values, out, gradient, adjoint, root_degree)
+        # A pixel's barycentric weights sum to one, so its weights sum to D^-1/2.
+        root_degree = wide[1].sum(1).reciprocal().reshape(values[:, :1].shape)
+        pulled_back = torch_ops.bilateral_filter(gradient, *wide, True)
+        terms = _Terms(apply, values, apply(values), gradient, pulled_back, root_degree)
         d_alpha = terms.width_gradient(_positions(values), alpha)
         d_beta = terms.width_gradient((image - 127.5).unbind(1), beta)
-        return adjoint, None, None, None, None, d_alpha / NARROWING**2, d_beta / NARROWING**2
+        return adjoint, None, None, None, None, d_alpha, d_beta
 
 
 class _SpatialFilter(torch.autograd.Function):

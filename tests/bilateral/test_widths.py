@@ -57,7 +57,7 @@ def test_formula_with_the_exact_kernel_in_place_of_the_lattice(example):
 
 @pytest.mark.parametrize("name", ["strong", "mild"])
 def test_bilateral_widths_of_the_lattice(shared, name):
-    """The lattice has the kernel within four per cent, its derivative within twenty."""
+    """The lattice has the kernel within four per cent, its derivative within seventeen."""
     case = np.load(shared / "crf_reference" / f"{name}_160x120.npz")
     image = torch.from_numpy(case["image"][20:80, 30:100].copy()).permute(2, 0, 1).float()
     logits = torch.from_numpy(case["logits"][:, 20:80, 30:100].copy())[None]
@@ -66,7 +66,7 @@ def test_bilateral_widths_of_the_lattice(shared, name):
     values = logits.softmax(1)
     torch_widths.bilateral_filter(values, lattice, image[None], *widths).backward(values)
     for index, width in enumerate(widths):
-        assert float(width.grad) == pytest.approx(_difference(image, values, values, [20.0, 8.0], index), rel=0.21)
+        assert float(width.grad) == pytest.approx(_difference(image, values, values, [20.0, 8.0], index), rel=0.17)
 
 
 def test_values_take_the_filters_own_gradient(example):
