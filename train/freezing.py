@@ -6,6 +6,8 @@ from torch import nn
 
 from segtool.errors import SegtoolError
 
+_BOX = 0.85  # share of the parameters; the last stage of a ResNet-18 has 0.75
+
 
 class UnfreezeEncoder(Callback):
     """Keeps the encoder as it is for the first epochs; then each epoch frees one more of its blocks, the deepest first.
@@ -40,6 +42,17 @@ class UnfreezeEncoder(Callback):
 
 
 def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
-    """The parts of an encoder that hold parameters, from the image on. A timm encoder is one module around another."""
-    blocks = [child for child in encoder.children() if any(True for _ in child.parameters())]
-    return encoder_blocks(blocks[0]) if len(blocks) == 1 and len(list(blocks[0].children())) > 1 else blocks
+    """The parts of an encoder that hold parameters, from the image on.
+
+    A part that holds nearly all of them is only a box around the stages (timm wraps each encoder, and MobileNetV3 has
+    all its stages in one Sequential): its own parts take its place.
+    """
+    blocks: list[nn.Module] = []
+    for child in encoder.children():
+        boxed = _size(child) > _BOX * _size(encoder) and len(list(child.children())) > 1
+        blocks += encoder_blocks(child) if boxed else [child]
+    return [block for block in blocks if _size(block)]
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
