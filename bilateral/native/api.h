@@ -59,8 +59,8 @@ SEGTOOL_API int segtool_mean_field(const float* logits, const float* image, int6
                                    int iterations, float* out);
 
 // For scores: adds the pixels of two label maps, uint8 [pixels], to cells [bands,classes,classes] by band (uint8
-// [pixels], below bands), truth and prediction; truth >= classes is left out. With the prediction's confidence (or null) also
-// to calibration [3,bins]: pixels, right ones, and the sum of confidences as integers of 1/65536.
+// [pixels], below bands), truth and prediction; truth >= classes is left out. With the prediction's confidence (or
+// null) also to calibration [3,bins]: pixels, right ones, and the sum of confidences as integers of 1/65536.
 SEGTOOL_API int segtool_count_pixels(const uint8_t* truth, const uint8_t* predicted, const uint8_t* band,
                                      const float* confidence, int64_t pixels, int classes, int bands, int bins,
                                      int64_t* cells, int64_t* calibration);

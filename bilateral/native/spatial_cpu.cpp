@@ -95,7 +95,8 @@ struct Blur {
   // Floats of a row handled at a time: the input rows of one result must stay in the second cache, and what is
   // computed twice because it lies in two strips' margins must stay less than what is not.
   int64_t strip() const {
-    return std::max({kStripFloats / int64_t(taps.size()) - 2 * margin(), 4 * margin(), kNarrowest});
+    const int64_t wanted = std::max({kStripFloats / int64_t(taps.size()) - 2 * margin(), 4 * margin(), kNarrowest});
+    return std::min(wanted, row_size());
   }
 };
 

@@ -38,8 +38,6 @@ def open_ade20k(root: Path | None, split: str) -> SegmentationDataset:
     folder = _FOLDERS.get(split, split)
     images = require_folder(root, "ade20k", "images", folder)
     pairs, problems = paired_by_stem(images, require_folder(root, "ade20k", "annotations", folder))
-    mapping = np.full(256, 254, np.uint8)  # a value beyond 150 is no class, and says so
-    mapping[0] = 255
-    mapping[1 : len(_CLASSES) + 1] = np.arange(len(_CLASSES))
+    mapping = np.arange(256, dtype=np.uint8) - 1  # 0 becomes 255; a value beyond 150 stays one that is no class
     colors = [voc_color(i + 1) for i in range(len(_CLASSES))]
     return PairsDataset("ade20k", split, named_classes(_CLASSES, colors), pairs, problems, mapping=mapping)

@@ -97,7 +97,7 @@ def _registered(spec: str) -> str:
     if not separator:
         return spec
     path = Path(f"{file}.py").resolve()
-    name = f"segtool_user_{path.stem}"
+    name = f"segtool user file {path}"  # two files may share a name
     if not path.is_file():
         raise SegtoolError("no such file", where=path, mend="FILE.py:NAME:PATH, where FILE.py registers NAME")
     if name not in sys.modules:

@@ -13,7 +13,7 @@ from segtool.train.evaluation.cards import Card, base_card, error_layer, label_l
 from segtool.train.evaluation.compare import Comparison
 from segtool.train.evaluation.examine import Examined, examine_image
 from segtool.train.evaluation.plots import change_bars, change_scatter, save_plots
-from segtool.train.evaluation.report_page import color_of, column, inline_plots, page_data, write_page
+from segtool.train.evaluation.report_page import color_of, column, inline_plots, page_data, percent, write_page
 from segtool.train.evaluation.workers import Opener
 
 LAYERS = ("truth", "A", "B", "errors of A", "errors of B")
@@ -93,7 +93,7 @@ def _write_page(
             "name": row["class"],
             "color": colors.get(row["class"], "transparent"),
             "width": f"{100 * np.nan_to_num(row['iou_b']):.1f}",
-            "cells": [_cell(row["iou_b"]), _cell(row["iou_a"]), _cell(row["difference"], "+")],
+            "cells": [percent(row["iou_b"]), percent(row["iou_a"]), percent(row["difference"], "+")],
         }
         for row in found.classes.to_dict("records")
     ]
@@ -109,14 +109,7 @@ def _write_page(
         class_headings=["class", "IoU of B, percent", "IoU of A", "B - A"],
         class_rows=rows,
         plots=inline_plots(plots),
-        data=page_data(
-            cards,
-            columns=columns,
-            layers=LAYERS,
-            thumb="errors of B",
-            sort="difference",
-            classes=[{"id": c.id, "name": c.name, "color": color_of(c)} for c in classes],
-        ),
+        data=page_data(cards, classes, columns=columns, layers=LAYERS, thumb="errors of B", sort="difference"),
     )
 
 
@@ -152,7 +145,3 @@ def _tiles(found: Comparison) -> list[dict[str, str]]:
         {"name": "difference", "value": f"{100 * (b - a):+.1f}", "note": note},
         {"name": "images", "value": f"{better} better", "note": f"{worse} worse"},
     ]
-
-
-def _cell(value: float, sign: str = "") -> str:
-    return "-" if np.isnan(value) else f"{100 * value:{sign}.1f}"

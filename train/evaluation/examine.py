@@ -52,7 +52,8 @@ def worth_showing(found: Evaluation, most: int, threshold: float | None = None) 
     if len(everything) <= most:
         return everything
     failures = failing(found, threshold) if threshold is not None else everything[: most // 3]
-    gains = np.argsort(np.array(found.crf_gains), kind="stable").tolist()
+    gain = np.array(found.crf_gains)
+    gains = [i for i in np.argsort(gain, kind="stable").tolist() if not np.isnan(gain[i])]
     spread = [everything[i] for i in np.linspace(0, len(everything) - 1, most).astype(int)]
     wanted = dict.fromkeys(
         failures[: most // 2] + gains[: most // 6] + gains[::-1][: most // 6] + spread + everything,

@@ -1,6 +1,7 @@
 """An evaluation folder: everything that `segtool eval --out` writes."""
 
 import heapq
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ def evaluate_into(
         history: history.jsonl of the run that made the model, for its curves.
     """
     about = about or {}
+    _remove_earlier(out)
     with TableFiles(out) as table:
         found = evaluate_with(workers, table, progress)
     write_summary(found, out / "summary.json", **about)
@@ -85,6 +87,13 @@ def evaluate_into(
     lines = findings(found, failures, threshold is not None)
     write_report(out / "report.html", found, looks.cards, inline, workers.dataset.classes, lines, about)
     return found, failures if threshold is not None else None
+
+
+def _remove_earlier(out: Path) -> None:
+    """What an earlier evaluation in the same folder wrote and this one may not: it would look like this one's."""
+    (out / "crf_made_worse.csv").unlink(missing_ok=True)
+    if (out / "failures" / "failures.csv").is_file():
+        shutil.rmtree(out / "failures")
 
 
 def _look_closer(

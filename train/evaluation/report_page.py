@@ -28,9 +28,10 @@ def write_page(path: Path, **content: Any) -> None:
     write_text(path, environment.get_template("page.html").render(**content))
 
 
-def page_data(cards: Sequence[Card], **more: Any) -> str:
+def page_data(cards: Sequence[Card], classes: Sequence[ClassInfo], **more: Any) -> str:
     """What the page's script reads, safe inside a script element."""
-    return json.dumps({"cards": cards, **more}, separators=(",", ":")).replace("<", "\\u003c")
+    named = [{"id": c.id, "name": c.name, "color": color_of(c)} for c in classes]
+    return json.dumps({"cards": cards, "classes": named, **more}, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def inline_plots(plots: dict[str, Figure]) -> list[dict[str, Any]]:
@@ -41,6 +42,11 @@ def inline_plots(plots: dict[str, Figure]) -> list[dict[str, Any]]:
 def color_of(info: ClassInfo) -> str:
     """As CSS writes it."""
     return "#{:02x}{:02x}{:02x}".format(*info.color)
+
+
+def percent(value: float, sign: str = "") -> str:
+    """A cell of a table; `sign` "+" shows the sign of gains too."""
+    return "-" if np.isnan(value) else f"{100 * value:{sign}.1f}"
 
 
 def write_report(
@@ -86,14 +92,7 @@ def write_report(
         class_headings=["class", "IoU, percent", *(["change by CRF"] if gains else []), "precision", "recall", "F1"],
         class_rows=_class_rows(found, classes),
         plots=inline_plots(plots),
-        data=page_data(
-            cards,
-            columns=columns,
-            layers=layers,
-            thumb="errors",
-            sort="miou",
-            classes=[{"id": c.id, "name": c.name, "color": color_of(c)} for c in classes],
-        ),
+        data=page_data(cards, classes, columns=columns, layers=layers, thumb="errors", sort="miou"),
     )
 
 
@@ -155,12 +154,12 @@ def _class_rows(found: Evaluation, classes: Sequence[ClassInfo]) -> list[dict[st
     before = class_scores(found.before).iou
     rows = []
     for i in np.argsort(np.nan_to_num(-scores.iou, nan=1.0), kind="stable"):
-        change = [_cell(scores.iou[i] - before[i], "+")] if found.after is not None else []
-        cells = [_cell(scores.iou[i]), *change, *(_cell(v[i]) for v in (scores.precision, scores.recall, scores.f1))]
+        change = [percent(scores.iou[i] - before[i], "+")] if found.after is not None else []
+        cells = [
+            percent(scores.iou[i]),
+            *change,
+            *(percent(v[i]) for v in (scores.precision, scores.recall, scores.f1)),
+        ]
         width = 100 * np.nan_to_num(scores.iou[i])
         rows.append({"name": classes[i].name, "color": color_of(classes[i]), "width": f"{width:.1f}", "cells": cells})
     return rows
-
-
-def _cell(value: float, sign: str = "") -> str:
-    return "-" if np.isnan(value) else f"{100 * value:{sign}.1f}"
