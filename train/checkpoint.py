@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn, parse_card
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
-from segtool.train.config import TrainConfig
+from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
+from segtool.train.models.sources import resolved
 
 MODEL_FILE = "model.safetensors"
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
@@ -27,9 +28,11 @@ def make_card(
     trained_on: TrainedOn,
 ) -> ModelCard:
     """The card of a segmenter in training."""
+    model = resolved(config.model, segmenter.network)
+    config = config.model_copy(update={"model": model})
     return ModelCard(
-        architecture=config.model.architecture,
-        encoder=config.model.encoder,
+        architecture=model.architecture if "python:" not in model.source else model.source,
+        encoder=model.encoder if model.source == "smp" else "",
         classes=classes,
         ignore_index=ignore_index,
         input=InputContract(),
@@ -82,11 +85,16 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     """Rebuilds a segmenter, in eval mode, from a run folder or checkpoint."""
     path = checkpoint_path(model)
     card = read_card(path)
-    options = card.config.get("model", {}).get("options", {})
-    network = build_network(card.architecture, card.encoder, len(card.classes), options)
+    # Its weights are in the file, whatever it was started from.
+    network = build_network(model_config(card).model_copy(update={"weights": None}), len(card.classes))
     load_network(network, path)
     crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
     return Segmenter(network, card.input, crf).eval(), card
+
+
+def model_config(card: ModelCard) -> ModelConfig:
+    """How the network of a card is built."""
+    return ModelConfig.model_validate({"weights": None, **card.config["model"]})
 
 
 def load_network(network: torch.nn.Module, path: Path) -> None:

@@ -1,14 +1,8 @@
-"""The configuration of a training run: presets (YAML), `--set` overrides, validation."""
+"""The configuration of a training run. Presets and `--set` fill it in, see presets.py."""
 
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from segtool.errors import SegtoolError
-from segtool.train.suggest import unknown
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Strict(BaseModel):
@@ -16,12 +10,21 @@ class _Strict(BaseModel):
 
 
 class ModelConfig(_Strict):
-    """Any segmentation-models-pytorch architecture and encoder, with that library's own options."""
+    """A network; see `build_network`."""
 
+    source: str = "smp"  # segtool, torchvision, transformers, or python:MODULE:FACTORY for one's own
     architecture: str = "FPN"
-    encoder: str = "tu-mobilenetv3_large_100"
-    weights: Literal["imagenet"] | None = None  # needs the model hub
-    options: dict[str, Any] = {}
+    encoder: str = "tu-mobilenetv3_large_100"  # of smp
+    weights: str | None = "imagenet"  # from the hub; or a file; or null: from scratch
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)  # of whole channels before the segmentation head
+    input_size: tuple[int, int] | None = None  # height, width for a network that takes no other
+    options: dict[str, Any] = {}  # further keyword arguments of the architecture
+
+    @model_validator(mode="after")
+    def _own_networks_start_from_scratch(self) -> "ModelConfig":
+        if (self.source == "segtool" or self.source.startswith("python:")) and "weights" not in self.model_fields_set:
+            self.weights = None
+        return self
 
 
 class DataConfig(_Strict):
@@ -30,11 +33,19 @@ class DataConfig(_Strict):
     crop: tuple[int, int] = (192, 256)  # height, width in pixels
     scale: tuple[float, float] = (0.5, 1.25)
     flip: bool = True
-    color_jitter: float = Field(default=0.25, ge=0, lt=1)
-    batch_size: int = Field(default=8, ge=1)
-    workers: int = Field(default=0, ge=0)
-    cache: bool = True  # decoded images in memory
+    rotate: float = Field(default=0.0, ge=0, le=180)  # at most so many degrees either way
+    color_jitter: float = Field(default=0.25, ge=0, lt=1)  # of brightness, contrast, saturation
+    noise: float = Field(default=0.0, ge=0)  # standard deviation, levels
+    batch_size: int | Literal["auto"] = 8  # on each device; auto: what fits into its memory
+    workers: int | None = Field(default=None, ge=0)  # processes that read and augment; None: suited to the machine
+    cache: Literal["auto", "ram", "disk", "none"] = "auto"  # of decoded images
     validation_images: int | None = Field(default=None, ge=1)  # for choosing the best epoch; None: all
+
+    @model_validator(mode="after")
+    def _some_images_in_a_batch(self) -> "DataConfig":
+        if self.batch_size != "auto" and self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
+        return self
 
 
 ClassWeights = Literal["none", "log", "median", "inverse"]  # see `class_weights`
@@ -63,8 +74,11 @@ class StageConfig(_Strict):
     step_every: int = Field(default=10, ge=1)  # epochs (step), validations without a better mIoU (plateau)
     step_factor: float = Field(default=0.1, gt=0, lt=1)  # of the rate, step and plateau
     accumulate: int = Field(default=1, ge=1)  # batches whose gradients make one step
-    validate_every: int = Field(default=5, ge=1)
     gradient_clip: float = Field(default=1.0, ge=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of an average of the weights, which is what is kept; 0: none
+    validate_every: int = Field(default=5, ge=1)
+    early_stopping: int = Field(default=0, ge=0)  # validations without a better mIoU; 0: never
+    checkpoint_every: int = Field(default=0, ge=0)  # epochs between checkpoints that are all kept; 0: none
 
 
 class UnaryStageConfig(StageConfig):
@@ -96,6 +110,20 @@ class JointStageConfig(StageConfig):
     crf_learning_rate: float = Field(default=0.003, gt=0)
 
 
+class SnapshotConfig(_Strict):
+    """Pictures of the same validation images as training goes on, and a GIF of them."""
+
+    every: int = Field(default=0, ge=0)  # epochs; 0: none
+    images: int = Field(default=4, ge=1)
+
+
+class ReportConfig(_Strict):
+    """The evaluation that a run ends with; see segtool eval."""
+
+    write: bool = True
+    failures: float | None = Field(default=None, gt=0, le=1)  # mIoU under which an image is explained
+
+
 class TrainConfig(_Strict):
     """A whole run."""
 
@@ -104,70 +132,10 @@ class TrainConfig(_Strict):
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of the networks; the CRF has float32
+    compile: bool = False  # torch.compile of the network
+    loggers: list[Literal["wandb", "mlflow"]] = []  # besides TensorBoard and CSV
+    snapshots: SnapshotConfig = SnapshotConfig()
+    report: ReportConfig = ReportConfig()
     unary: UnaryStageConfig
     crf: CrfStageConfig
     joint: JointStageConfig
-
-
-def preset_names() -> list[str]:
-    """The names of the presets that come with segtool."""
-    folder = resources.files("segtool.train") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
-
-
-def load_config(preset: str, overrides: list[str]) -> TrainConfig:
-    """A preset (its name, or the path of a YAML file) with `key.path=value` overrides applied.
-
-    Raises:
-        SegtoolError: unknown preset or key (with the nearest known one), or a bad value.
-    """
-    data = yaml.safe_load(_preset_text(preset))
-    config = _validate(data, preset)
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise SegtoolError("--set needs key=value", where=override)
-        _assign(data, key, yaml.safe_load(value), config)
-        config = _validate(data, f"--set {override}")
-    return config
-
-
-def _preset_text(preset: str) -> str:
-    if preset.endswith((".yaml", ".yml")):
-        try:
-            return Path(preset).read_text(encoding="utf-8")
-        except OSError as error:
-            raise SegtoolError("cannot read the preset", where=preset, mend=str(error.strerror)) from error
-    if preset not in preset_names():
-        raise unknown("preset", preset, preset_names())
-    return (resources.files("segtool.train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-
-
-def _assign(data: dict[str, Any], path: str, value: Any, config: TrainConfig) -> None:
-    *parents, last = path.split(".")
-    node: Any = config
-    for name in [*parents, last]:
-        if isinstance(node, BaseModel):
-            if name not in type(node).model_fields:
-                raise unknown("--set key", path, _all_keys(config))
-            node = getattr(node, name)
-    for name in parents:
-        data = data.setdefault(name, {})
-    data[last] = value
-
-
-def _all_keys(model: BaseModel, prefix: str = "") -> list[str]:
-    keys = []
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        keys += _all_keys(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [prefix + name]
-    return keys
-
-
-def _validate(data: Any, where: str) -> TrainConfig:
-    try:
-        return TrainConfig.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise SegtoolError(f"configuration field {field}: {first['msg']}", where=where) from error

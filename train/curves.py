@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from segtool.files import atomic_path
+
 
 def training_curves(history: Path) -> Figure:
     """Loss and validation mIoU over the epochs of all stages."""
@@ -25,3 +27,10 @@ def training_curves(history: Path) -> Figure:
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return figure
+
+
+def save_curves(history: Path, path: Path) -> None:
+    """The same as a PNG; nothing for a run without epochs."""
+    if history.is_file():
+        with atomic_path(path) as temporary:
+            training_curves(history).savefig(temporary, dpi=120)

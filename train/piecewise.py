@@ -1,59 +1,47 @@
-"""The piecewise trainer: runs the stages one after the other in a run folder that can be resumed.
-
-A run folder holds config.yaml, state.json (what is done, with scores), history.jsonl, and for each stage
-`STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetensors, the best of the last stage.
-"""
+"""The piecewise trainer: runs the stages one after the other in a run folder that can be resumed."""
 
 import logging
 import shutil
-import signal
 import typing
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
-import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from pydantic import BaseModel
-from torch.utils.data import DataLoader
 
 from segtool.card import InputContract, ModelCard, ValidationScores
 from segtool.errors import SegtoolError
-from segtool.files import atomic_path, ensure_folder, write_text
+from segtool.files import atomic_path
+from segtool.train import distributed
 from segtool.train.allocator import keep_freed_memory
-from segtool.train.callbacks import History, KeepBest
+from segtool.train.batch_size import choose_batch_size
+from segtool.train.callbacks import Snapshots, write_gif
 from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
 from segtool.train.config import TrainConfig
-from segtool.train.data import open_dataset
-from segtool.train.data.augment import TrainingCrops, WholeImages
+from segtool.train.curves import save_curves
+from segtool.train.data import SegmentationDataset, absolute_spec, even_choice, open_dataset
+from segtool.train.data.cache import cached
 from segtool.train.data.inspect import check_all
+from segtool.train.device import device
+from segtool.train.evaluation.folder import evaluate_into
 from segtool.train.evaluation.run import evaluate
-from segtool.train.freezing import UnfreezeEncoder
+from segtool.train.evaluation.workers import Workers
+from segtool.train.fitting import fit_stage
+from segtool.train.loaders import training_batches, unary_crops, validation_batches
+from segtool.train.loggers import check_loggers
 from segtool.train.losses import SegmentationLoss, class_frequency
-from segtool.train.models import DenseCRF, KernelWidths, Segmenter
+from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.optimizers import validation_rhythm
 from segtool.train.predict import TorchPredictor
+from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
+from segtool.train.start import start_from, with_network_of
 from segtool.train.suggest import unknown
-from segtool.train.unary_crops import UnaryCrops
+from segtool.train.user_code import allow_code
 
 Report = Callable[[str], None]
 _PREVIOUS: dict[StageName, StageName] = {"crf": "unary", "joint": "crf", "control": "unary"}
-
-
-class RunState(BaseModel):
-    """state.json: what a run has done."""
-
-    data: str
-    done: dict[str, ValidationScores] = {}
-    search: list[dict[str, Any]] = []
-    widths: KernelWidths | None = None
-    weights: tuple[float, float] | None = None
 
 
 class PiecewiseTrainer:
@@ -64,11 +52,13 @@ class PiecewiseTrainer:
         data: dataset spec, `name` or `name:path`.
         out: the run folder; must be new unless `resume`.
         stages: any of unary, crf, joint, control.
+        start: a file or run that takes the place of what was trained before the first of them, see `start_from`.
         resume: go on with a run that was interrupted.
         report: receives one line of progress at a time.
 
     Raises:
-        SegtoolError: bad data (checked whole before training), a folder that holds another run.
+        SegtoolError: bad data (checked whole before training), a folder that holds another run, a network that cannot
+            be built, weights that cannot be had.
     """
 
     def __init__(
@@ -78,90 +68,134 @@ class PiecewiseTrainer:
         out: Path,
         stages: list[StageName],
         *,
+        start: Path | None = None,
         resume: bool = False,
         report: Report = print,
     ) -> None:
-        self.config, self.out, self.stages, self.report = config, out, stages, report
+        distributed.start()
+        self.config, self.start = with_network_of(start, config), start
+        self.folder, self.data, self.stages, self._report = RunFolder(out), data, stages, report
+        allow_code(config.model.source)  # the user has named it
         self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
-        found = _find_run(out, config, data, resume)
-        self.state = found or RunState(data=data)
-        if config.precision == "16-mixed" and not torch.cuda.is_available():
-            raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")
+        origin = None if start is None else str(start)
+        found = distributed.on_first(lambda: self.folder.find(self.config, data, origin, resume))
+        self.state = found or RunState(data=data, start=origin)
+        _check_machine(config)
         self._check_stages()
-        self.crops = TrainingCrops(self.train_set, config.data)
-        report(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
-        check_all(self.train_set, self.val_set)
-        frequency = class_frequency(self.train_set)
+        self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
+        distributed.on_first(lambda: check_all(self.train_set, self.val_set))
+        frequency = distributed.on_first(lambda: class_frequency(self.train_set))
         self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
         if found is None:  # only now: a run that cannot start leaves no folder behind
-            ensure_folder(out)
-            write_text(out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-            self._save_state()
+            distributed.on_first(lambda: self.folder.create(self.config, self.state))
 
-    def _check_stages(self) -> None:
-        """Whether the network can be built, and each stage finds the one that it starts from."""
-        available = {*self.state.done, *self.stages}
-        for stage in self.stages:
-            if stage not in self.state.done and (needed := _PREVIOUS.get(stage)) and needed not in available:
-                raise SegtoolError(
-                    f"stage {stage} needs stage {needed}", where=self.out, mend=f"--stages {needed},{stage}"
-                )
-        if "unary" not in self.state.done:
-            self._new_network()
-
-    def _new_network(self) -> torch.nn.Module:
-        model = self.config.model
-        classes = len(self.train_set.classes)
-        return build_network(model.architecture, model.encoder, classes, model.options, model.weights)
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        return self.folder.path
 
     def run(self) -> ModelCard:
         """Runs what is not done yet and returns the finished model's card."""
         keep_freed_memory()
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        images: SegmentationDataset | None = None
         for stage in self.stages:
             if stage in self.state.done:
-                self.report(f"{stage}: done before")
+                self._log(f"{stage}: done before")
                 continue
+            images = images or self._cached_images()
             L.seed_everything(self.config.seed, verbose=False)
-            self._run_stage(stage)
-        last = [s for s in self.stages if s != "control"][-1]
-        with atomic_path(self.out / MODEL_FILE) as temporary:
-            shutil.copyfile(self._best(last), temporary)
+            self._run_stage(stage, images)
+        distributed.on_first(self._finish)
         return read_card(self.out / MODEL_FILE)
 
-    def _run_stage(self, stage: StageName) -> None:
-        segmenter = self._start(stage)
-        if stage_config(self.config, stage).epochs:
-            self._fit(stage, segmenter)
-        else:
-            save_checkpoint(self._best(stage), segmenter, self._card(segmenter))
-        segmenter, card = load_segmenter(self._best(stage))
-        self.report(f"{stage}: scoring all {len(self.val_set)} validation images")
-        scores = evaluate(TorchPredictor(segmenter), self.val_set).validation_scores()
-        save_checkpoint(self._best(stage), segmenter, card.model_copy(update={"validation": scores}))
-        self.state.done[stage] = scores
-        self._save_state()
+    @property
+    def _last(self) -> StageName:
+        return [stage for stage in self.stages if stage != "control"][-1]
 
-    def _start(self, stage: StageName) -> Segmenter:
-        """The segmenter that a stage starts from: the best of the stage before it."""
-        if stage == "unary":
-            return Segmenter(self._new_network(), InputContract())
-        segmenter, _ = load_segmenter(self._best(_PREVIOUS[stage]))
-        if stage == "crf":
-            segmenter.crf = self._searched_crf(segmenter)
+    def _check_stages(self) -> None:
+        """Whether each stage finds what it starts from, and the first one can be built or read."""
+        available: set[StageName] = set(self.state.done)  # type: ignore[arg-type]
+        for stage in self.stages:
+            needed = _PREVIOUS.get(stage)
+            if self.start is not None and needed not in self.stages:
+                available |= {needed} if needed else set()
+            if needed is not None and needed not in available:
+                mend = f"--stages {needed},{stage}, or --from CHECKPOINT"
+                raise SegtoolError(f"stage {stage} needs stage {needed}", where=self.out, mend=mend)
+            available.add(stage)
+        to_come = [stage for stage in self.stages if stage not in self.state.done]
+        if to_come and _PREVIOUS.get(to_come[0]) not in self.state.done:
+            # The first process downloads weights, the others find them there.
+            distributed.on_first(lambda: bool(self._start_of(to_come[0])))
+
+    def _start_of(self, stage: StageName) -> Segmenter:
+        """The segmenter that a stage starts from: the best of the one before it, the given file, or a new network."""
+        previous = _PREVIOUS.get(stage)
+        if previous in self.state.done:
+            segmenter = load_segmenter(self.folder.best(previous))[0]
+        elif self.start is not None:
+            segmenter = start_from(self.start, self.config.model, self.train_set.classes)
+        else:
+            return Segmenter(build_network(self.config.model, len(self.train_set.classes)), InputContract())
+        if stage != "joint":
+            segmenter.crf = None
+        elif segmenter.crf is None:
+            raise SegtoolError("there is no CRF to start stage joint from", where=self.start, mend="--stages crf,joint")
         return segmenter
 
-    def _searched_crf(self, segmenter: Segmenter) -> DenseCRF:
+    def _cached_images(self) -> SegmentationDataset:
+        copies = distributed.local_world()
+        folder = self.out / "cache" / f"{distributed.rank()}"
+        return cached(self.train_set, self.config.data.cache, folder, self._log, copies)
+
+    def _run_stage(self, stage: StageName, images: SegmentationDataset) -> None:
+        segmenter = self._start_of(stage)
+        if stage == "crf":
+            segmenter.crf = self._searched_crf(segmenter, images)
+        best = self.folder.best(stage)
+        if stage_config(self.config, stage).epochs:
+            self._fit(stage, segmenter, images)
+        else:
+            distributed.on_first(lambda: save_checkpoint(best, segmenter, self._card(segmenter)))
+        self._log(f"{stage}: scoring all {len(self.val_set)} validation images")
+        self.state.done[stage] = distributed.on_first(lambda: self._score(stage))
+        distributed.on_first(lambda: self.folder.save(self.state))
+
+    def _fit(self, stage: StageName, segmenter: Segmenter, images: SegmentationDataset) -> None:
+        size = self._batch_size(segmenter)
+        fit_stage(
+            StageModule(stage, segmenter, self.config, self.criterion),
+            self.config,
+            self.folder,
+            training_batches(stage, self.config, images, segmenter, size),
+            validation_batches(self.config, self.val_set),
+            save=lambda path: save_checkpoint(path, segmenter, self._card(segmenter)),
+            report=self._log,
+            snapshots=self._snapshots(),
+        )
+
+    def _batch_size(self, segmenter: Segmenter) -> int:
+        size = self.config.data.batch_size
+        if size != "auto":
+            return size
+        if self.state.batch_size is None:  # a resumed run goes on with what it began with
+            images = len(self.train_set) // distributed.world()
+            chosen = choose_batch_size(self.config, segmenter, self.criterion, images)
+            self.state.batch_size = min(distributed.gathered(chosen))
+            self._log(f"batch size: {self.state.batch_size} on each of {distributed.world()} devices")
+            distributed.on_first(lambda: self.folder.save(self.state))
+        return self.state.batch_size
+
+    def _searched_crf(self, segmenter: Segmenter, images: SegmentationDataset) -> DenseCRF:
         config = self.config.crf
         if self.state.widths is None or self.state.weights is None:
-            crops = self._unary_crops(segmenter)
-            count, total = min(config.search_images, len(crops)), len(crops)
-            self.report(f"crf: searching kernel widths and weights on {count} training crops")
-            chosen = [crops[i * total // count] for i in range(count)]
-            widths, weights, trials = search_crf(chosen, config, self.criterion)
-            self.state.widths, self.state.weights, self.state.search = widths, weights, trials
-            self._save_state()
-        self.report(f"crf: {self.state.widths}, weights {self.state.weights}")
+            self._log(f"crf: searching kernel widths and weights on {min(config.search_images, len(images))} crops")
+            self.state = distributed.on_first(lambda: self._search(segmenter, images))
+            distributed.on_first(lambda: self.folder.save(self.state))
+        assert self.state.widths is not None
+        assert self.state.weights is not None
+        self._log(f"crf: {self.state.widths}, weights {self.state.weights}")
         return DenseCRF(
             len(self.train_set.classes),
             self.state.widths,
@@ -171,68 +205,56 @@ class PiecewiseTrainer:
             iterations=config.inference_iterations,
         )
 
-    def _fit(self, stage: StageName, segmenter: Segmenter) -> None:
-        config, data = stage_config(self.config, stage), self.config.data
-        segmenter.to(memory_format=torch.channels_last)
-        module = StageModule(stage, segmenter, self.config, self.criterion)
-        folder = ensure_folder(self.out / stage)
-        callbacks: list[Callback] = [
-            KeepBest(lambda: save_checkpoint(self._best(stage), segmenter, self._card(segmenter))),
-            History(self.out / "history.jsonl", self.report),
-            ModelCheckpoint(
-                folder,
-                "last",
-                save_top_k=1,
-                every_n_epochs=1,
-                enable_version_counter=False,
-                save_on_train_epoch_end=True,
-            ),
-        ]
-        if stage == "unary" and self.config.unary.freeze_encoder:
-            callbacks.append(UnfreezeEncoder(segmenter.network, self.config.unary.freeze_encoder))
-        trainer = L.Trainer(
-            max_epochs=config.epochs,
-            callbacks=callbacks,
-            gradient_clip_val=config.gradient_clip or None,
-            check_val_every_n_epoch=validation_rhythm(config),
-            accumulate_grad_batches=config.accumulate,
-            precision=self.config.precision,
-            num_sanity_val_steps=0,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            accelerator="auto",
-            devices=1,
-        )
-        train = self._training_batches(stage, segmenter)
-        val = DataLoader(WholeImages(self.val_set, data.validation_images), 1, num_workers=0)
-        last = folder / "last.ckpt"
-        _fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+    def _search(self, segmenter: Segmenter, images: SegmentationDataset) -> RunState:
+        crops = unary_crops(self.config, images, segmenter.to(device()))
+        chosen = [crops[i] for i in even_choice(len(crops), self.config.crf.search_images)]
+        widths, weights, trials = search_crf(chosen, self.config.crf, self.criterion.to(device()))
         segmenter.cpu()
+        return self.state.model_copy(update={"widths": widths, "weights": weights, "search": trials})
 
-    def _training_batches(self, stage: StageName, segmenter: Segmenter) -> DataLoader:
-        data = self.config.data
-        # The fixed network runs where it lies, in this process.
-        crops, size, workers = (
-            (self._unary_crops(segmenter), self.config.crf.batch_size, 0)
-            if stage == "crf"
-            else (self.crops, data.batch_size, data.workers)
-        )
-        return DataLoader(crops, min(size, len(crops)), shuffle=True, drop_last=True, num_workers=workers)
+    def _score(self, stage: StageName) -> ValidationScores:
+        """Scores the best of a stage on all validation images, and writes that into its card; of the last, a report."""
+        path = self.folder.best(stage)
+        segmenter, card = load_segmenter(path)
+        predictor = TorchPredictor(segmenter.to(device()))
+        if stage == self._last and self.config.report.write:
+            about = {"model": str(self.out.resolve()), "data": absolute_spec(self.data), "split": "val"}
+            with Workers(lambda: (predictor, self.val_set)) as workers:
+                threshold, out = self.config.report.failures, self.out / "evaluation"
+                found, _ = evaluate_into(out, workers, threshold=threshold, about=about, history=self.folder.history)
+        else:
+            found = evaluate(predictor, self.val_set)
+        scores = found.validation_scores()
+        save_checkpoint(path, segmenter.cpu(), card.model_copy(update={"validation": scores}))
+        return scores
 
-    def _unary_crops(self, segmenter: Segmenter) -> UnaryCrops:
-        segmenter.network.eval()
-        return UnaryCrops(self.crops, segmenter, self.config.crf.crop, self.train_set.ignore_index)
+    def _finish(self) -> None:
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        write_gif(self.out / "snapshots", self.out / "progress.gif")
+        save_curves(self.folder.history, self.out / "curves.png")
+        with atomic_path(self.out / MODEL_FILE) as temporary:
+            shutil.copyfile(self.folder.best(self._last), temporary)
+
+    def _snapshots(self) -> Snapshots | None:
+        config = self.config.snapshots
+        if not config.every:
+            return None
+        samples = [self.val_set.load(i) for i in even_choice(len(self.val_set), config.images)]
+        return Snapshots(self.out / "snapshots", config.every, samples, self.train_set.classes)
 
     def _card(self, segmenter: Segmenter) -> ModelCard:
         data = self.train_set
         return make_card(self.config, segmenter, data.classes, data.ignore_index, data.record())
 
-    def _best(self, stage: StageName) -> Path:
-        return self.out / stage / "best.safetensors"
+    def _log(self, line: str) -> None:
+        """Tells whoever waits, and log.txt."""
+        if distributed.is_first():
+            self._tell(line)
+            self.folder.log(line)
 
-    def _save_state(self) -> None:
-        write_text(self.out / "state.json", self.state.model_dump_json(indent=2))
+    def _tell(self, line: str) -> None:
+        if distributed.is_first():
+            self._report(line)
 
 
 def parse_stages(text: str) -> list[StageName]:
@@ -247,33 +269,8 @@ def parse_stages(text: str) -> list[StageName]:
     return [name for name in known if name in wanted]
 
 
-def _find_run(out: Path, config: TrainConfig, data: str, resume: bool) -> RunState | None:
-    """The state of the run in `out`, None if there is none; refuses to mix two runs."""
-    path = out / "state.json"
-    if not path.is_file():
-        return None
-    if not resume:
-        raise SegtoolError("the folder already holds a run", where=out, mend="--resume, or another --out")
-    state = RunState.model_validate_json(path.read_text(encoding="utf-8"))
-    saved = TrainConfig.model_validate(yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8")))
-    if saved != config or state.data != data:
-        raise SegtoolError(
-            "the run was started with other settings or data",
-            where=out / "config.yaml",
-            mend="resume with the same --preset, --data and --set",
-        )
-    return state
-
-
-def _fit_interruptible(
-    trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None
-) -> None:
-    """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            # weights_only=False: the file is this run's own training state.
-            trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=False)
-        except SystemExit as error:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from error
+def _check_machine(config: TrainConfig) -> None:
+    """Refuses what cannot run here."""
+    check_loggers(config)
+    if config.precision == "16-mixed" and not torch.cuda.is_available():
+        raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")

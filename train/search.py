@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from segtool.train.config import CrfStageConfig
+from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.unary_crops import UnaryCrop
@@ -24,13 +25,13 @@ def search_crf(
     Returns:
         The widths and (spatial, bilateral) weights with the lowest loss of Q_T, and all trials.
     """
-    batches = [[part[None] for part in crop] for crop in crops]
+    batches = [[part[None].to(device()) for part in crop] for crop in crops]
     classes = crops[0][0].shape[0]
     grid = list(itertools.product(config.spatial_gamma, config.bilateral_alpha, config.bilateral_beta, config.weight))
     trials: list[dict[str, Any]] = []
     for done, (gamma, alpha, beta, weight) in enumerate(grid):
         widths = KernelWidths(gamma, alpha, beta)
-        crf = DenseCRF(classes, widths, weight, iterations=config.iterations)
+        crf = DenseCRF(classes, widths, weight, iterations=config.iterations).to(device())
         losses = [criterion(crf(logits, image), labels) for logits, image, labels in batches]
         loss = float(torch.stack(losses).mean())
         trials.append({**widths._asdict(), "weights": list(weight), "loss": loss})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from segtool.card import Scores
+from segtool.train import distributed
 from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
 from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
@@ -20,6 +21,7 @@ from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.optimizers import build_optimizer, build_schedule
+from segtool.train.seeds import seed_of
 
 StageName = Literal["unary", "crf", "joint", "control"]
 
@@ -36,7 +38,10 @@ class StageModule(L.LightningModule):
         self.train_iterations = config.crf.iterations
         self.unary_loss = config.joint.unary_loss
         self.uses_crf = stage in ("crf", "joint")
+        self.seed = config.seed
         self.before, self.after = self._no_counts(), self._no_counts()
+        self._gathered = False
+        self.segmenter.network.requires_grad_(stage != "crf")
 
     def _no_counts(self) -> Counts:
         return Counts.zeros(self.criterion.classes)
@@ -45,7 +50,15 @@ class StageModule(L.LightningModule):
         if self.stage == "crf":
             self.segmenter.network.eval()  # batch norm keeps its statistics
 
-    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], number: int) -> Tensor:
+        # For dropout and the like: a step depends on where it is, not on what ran before it.
+        torch.manual_seed(seed_of(self.seed, self.stage, self.current_epoch, number, distributed.rank()))
+        loss = self.loss(batch)
+        self.log(f"{self.stage}/loss", loss)
+        return loss
+
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """The loss of (image, labels), or in stage `crf` of (unary logits, image, labels)."""
         image, labels = batch[-2:]
         unary = batch[0] if self.stage == "crf" else self.segmenter.unary(image)
         if not self.uses_crf:
@@ -58,6 +71,7 @@ class StageModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.before, self.after = self._no_counts(), self._no_counts()
+        self._gathered = False
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         image, labels = batch
@@ -67,9 +81,24 @@ class StageModule(L.LightningModule):
             assert self.segmenter.crf is not None
             self.after += self._count(self.segmenter.crf(unary, image.float()), labels)
 
+    def finish_validation(self) -> None:
+        """Adds up what all processes have counted, and logs the scores. The first callback that needs them calls it."""
+        if self._gathered:
+            return
+        self._gathered = True
+        everywhere = distributed.gathered((self.before, self.after))
+        self.before, self.after = self._no_counts(), self._no_counts()
+        for before, after in everywhere:
+            self.before += before
+            self.after += after
+        before_crf, after_crf = self.scores()
+        self.log("miou", (after_crf or before_crf).miou)  # what schedules and early stopping look at
+        for name, scores in (("unary", before_crf), ("crf", after_crf)):
+            if scores is not None:
+                self.log_dict({f"{self.stage}/{name}_{key}": value for key, value in scores.model_dump().items()})
+
     def on_validation_epoch_end(self) -> None:
-        before, after = self.scores()
-        self.log("miou", (after or before).miou)
+        self.finish_validation()
 
     def _count(self, logits: Tensor, labels: Tensor) -> Counts:
         predicted, truth = (t[0].to("cpu", torch.uint8).numpy() for t in (logits.argmax(1), labels))

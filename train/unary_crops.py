@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segtool.train.data.augment import TrainingCrops
+from segtool.train.data import SegmentationDataset
 from segtool.train.models import Segmenter
+from segtool.train.seeds import seeded
 
 UnaryCrop = tuple[Tensor, Tensor, Tensor]
 
@@ -21,23 +22,24 @@ class UnaryCrops(Dataset):
         images: the training images.
         segmenter: its network makes the logits, wherever it lies.
         crop: height, width in pixels; a smaller image is padded with void.
-        ignore_index: the label of void.
+        seed: the window of item `epoch * len + index` depends on it, on the epoch and on the image.
     """
 
-    def __init__(self, images: TrainingCrops, segmenter: Segmenter, crop: tuple[int, int], ignore_index: int) -> None:
-        self._images, self._segmenter = images, segmenter
-        self._crop, self._ignore_index = crop, ignore_index
+    def __init__(self, images: SegmentationDataset, segmenter: Segmenter, crop: tuple[int, int], seed: int = 0) -> None:
+        self._images, self._segmenter, self._crop, self._seed = images, segmenter, crop, seed
 
     def __len__(self) -> int:
         return len(self._images)
 
     @torch.no_grad()
-    def __getitem__(self, index: int) -> UnaryCrop:
+    def __getitem__(self, key: int) -> UnaryCrop:
+        epoch, index = divmod(key, len(self))
         sample = self._images.load(index)
         image = torch.from_numpy(sample.image).permute(2, 0, 1).float()
         labels = torch.from_numpy(sample.labels).long()
         logits = self._segmenter.unary(image[None].to(self._segmenter.mean.device))[0].cpu()
-        return self._cut(logits, image, labels)
+        with seeded(self._seed, "unary crop", epoch, index):
+            return self._cut(logits, image, labels)
 
     def _cut(self, logits: Tensor, image: Tensor, labels: Tensor) -> UnaryCrop:
         (height, width), (crop_h, crop_w) = labels.shape, self._crop
@@ -47,7 +49,7 @@ class UnaryCrops(Dataset):
         return (
             F.pad(logits[window], missing),
             F.pad(image[window], missing),
-            F.pad(labels[window], missing, value=self._ignore_index),
+            F.pad(labels[window], missing, value=self._images.ignore_index),
         )
 
 

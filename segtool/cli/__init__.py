@@ -1,5 +1,6 @@
 """The command line. Each command lives in a module of its own and imports its part only when it runs."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -46,11 +47,14 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="segtool")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(debug: bool) -> None:
+@click.option("--trust-code", is_flag=True, help="Let models whose network is Python code import that code.")
+def cli(debug: bool, trust_code: bool) -> None:
     """Train, evaluate and deploy semantic segmentation with a dense CRF inside the model.
 
     MODEL is a run folder, a checkpoint (.safetensors) or an .onnx file.
     """
+    if trust_code:
+        os.environ["SEGTOOL_TRUST_CODE"] = "1"  # so that worker processes know it too
 
 
 def main() -> None:
@@ -77,6 +81,9 @@ _EXTRA_OF = {
     "lightning": "train",
     "segmentation_models_pytorch": "train",
     "timm": "train",
+    "transformers": "transformers",
+    "tensorboard": "train",
+    "psutil": "train",
     "safetensors": "train",
     "matplotlib": "train",
     "pandas": "train",

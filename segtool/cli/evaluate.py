@@ -59,6 +59,7 @@ def _evaluate(
     pictures: int,
 ) -> None:
     from segtool.cli.tables import print_evaluation, print_failures
+    from segtool.train.data import absolute_spec
     from segtool.train.evaluation.examine import examine, failing
     from segtool.train.evaluation.failures import collect_failures
     from segtool.train.evaluation.folder import evaluate_into
@@ -78,7 +79,7 @@ def _evaluate(
         else:
             about = {
                 "model": str(model.resolve()),
-                "data": _absolute(data),
+                "data": absolute_spec(data),
                 "split": split,
                 **_named(slide, stride, tta),
             }
@@ -100,13 +101,6 @@ def _evaluate(
 
 def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, Any]:
     return {key: value for key, value in (("slide", slide), ("stride", stride), ("tta", tta)) if value}
-
-
-def _absolute(spec: str) -> str:
-    """A dataset spec that means the same in any folder."""
-    *names, path = spec.split(":")
-    names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
-    return ":".join([*names, str(Path(path).resolve()) if names and Path(path).exists() else path])
 
 
 def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -> Any:

@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segtool.cli.options import data_option, echo
+
+if TYPE_CHECKING:
+    from segtool.train.config import TrainConfig
 
 
 @click.command("train")
@@ -13,11 +17,27 @@ from segtool.cli.options import data_option, echo
 @data_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--stages", default="unary,crf,joint", show_default=True, help="Any of unary,crf,joint,control.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Start from a run, a checkpoint, or a state_dict of the whole network.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--sanity", is_flag=True, help="Only see whether the network can learn one image by heart.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. unary.epochs=50."
 )
-def command(preset: str, data: str, out: Path, stages: str, resume: bool, overrides: tuple[str, ...]) -> None:
+def command(
+    preset: str,
+    data: str,
+    out: Path,
+    stages: str,
+    start: Path | None,
+    resume: bool,
+    sanity: bool,
+    overrides: tuple[str, ...],
+) -> None:
     """Train a network and its CRF in three piecewise stages.
 
     \b
@@ -25,18 +45,41 @@ def command(preset: str, data: str, out: Path, stages: str, resume: bool, overri
     crf      kernel widths by search, then compatibilities by gradient, the network fixed
     joint    everything together
     control  the network trained on like joint but without a CRF, for a fair comparison
+
+    Several GPUs or machines: torchrun --nproc-per-node N -m segtool train ... with the same options.
     """
     from segtool.cli.tables import print_stages
-    from segtool.train.config import load_config
+    from segtool.train.distributed import is_first
     from segtool.train.piecewise import PiecewiseTrainer, parse_stages
+    from segtool.train.presets import load_config
 
-    trainer = PiecewiseTrainer(
-        load_config(preset, list(overrides)), data, out, parse_stages(stages), resume=resume, report=echo
-    )
+    config = load_config(preset, list(overrides))
+    if sanity:
+        _check_sanity(config, data, out)
+        return
+    trainer = PiecewiseTrainer(config, data, out, parse_stages(stages), start=start, resume=resume, report=echo)
     try:
         trainer.run()
     except KeyboardInterrupt:
         echo("segtool: interrupted; the same command with --resume goes on where it stopped")
         sys.exit(130)
+    if not is_first():
+        return
     print_stages(trainer.state.done)
     echo(f"model: {out}\nnext:  segtool export {out}")
+
+
+def _check_sanity(config: "TrainConfig", data: str, out: Path) -> None:
+    """Exits with 1 if the network did not learn the image."""
+    from segtool.train.sanity import ENOUGH, overfit_one_image
+
+    picture = out / "sanity.png"
+    found = overfit_one_image(config, data, picture, echo)
+    verdict = "the network learned" if found.passed else "the network did NOT learn"
+    echo(
+        f"{verdict} {found.image} by heart in {found.steps} steps: mIoU {found.miou:.3f} (wanted {ENOUGH}), "
+        f"loss {found.first_loss:.3f} -> {found.last_loss:.3f}; {picture}"
+    )
+    if not found.passed:
+        echo("try another unary.learning_rate or unary.optimizer, and look at the labels: segtool data show")
+        sys.exit(1)

@@ -3,8 +3,8 @@
 import pytest
 
 from segtool.errors import SegtoolError
-from segtool.train.config import load_config, preset_names
 from segtool.train.piecewise import parse_stages
+from segtool.train.presets import load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segtool.errors import SegtoolError
@@ -141,9 +140,8 @@ def test_crops_move_image_and_mask_together(folder):
         Image.fromarray((mask * 255)[..., None].repeat(3, 2)).save(folder / f"train/images/{name}.png")
     dataset = open_dataset(f"folder:{folder}", "train")
     crops = TrainingCrops(dataset, DataConfig(crop=(48, 80), scale=(4.0, 4.0), color_jitter=0.0))
-    torch.manual_seed(0)
     for i in range(12):
-        image, labels = crops[i % 3]
+        image, labels = crops[i]  # three images in four epochs
         assert image.shape == (3, 48, 80)
         assert ((image[0] > 127) == (labels == 1)).float().mean() > 0.93
 

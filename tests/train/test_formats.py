@@ -2,68 +2,30 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from segtool.errors import SegtoolError
 from segtool.train.data import open_dataset
 from segtool.train.data.base import _OPENERS
 from segtool.train.data.inspect import check_all, contact_sheet, find_problems, statistics
 
-RANDOM = np.random.default_rng(0)
-
-
-def write_image(path, size=(20, 12)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(RANDOM.integers(0, 256, (size[1], size[0], 3), np.uint8)).save(path)
-
-
-def write_mask(path, labels, mode="L"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.asarray(labels, np.uint8))
-    if mode == "P":
-        image.putpalette(bytes(range(256)) * 3)
-    image.save(path)
+from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
 
 
 @pytest.fixture
 def voc(tmp_path):
-    root = tmp_path / "VOCdevkit" / "VOC2012"
-    for name in ("2007_000032", "2007_000039", "2008_000008"):
-        write_image(root / "JPEGImages" / f"{name}.jpg")
-        labels = np.zeros((12, 20))
-        labels[3:8, 4:12] = 15
-        labels[2, 4:12] = 255
-        write_mask(root / "SegmentationClass" / f"{name}.png", labels, "P")
-    lists = root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
-    (lists / "train.txt").write_text("2007_000032\n2007_000039\n")
-    (lists / "val.txt").write_text("2008_000008\n")
+    write_voc(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def cityscapes(tmp_path):
-    for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "lindau")):
-        name = f"{city}_000000_000019"
-        write_image(tmp_path / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", (40, 20))
-        labels = np.full((20, 40), 7)  # road
-        labels[:5] = 23  # sky
-        labels[5:8] = 0  # unlabeled
-        labels[8:10] = 29  # caravan: not among the 19
-        labels[10:14, :8] = 33  # bicycle
-        labels[19] = 3  # out of roi
-        write_mask(tmp_path / "gtFine" / split / city / f"{name}_gtFine_labelIds.png", labels)
-        write_mask(tmp_path / "gtFine" / split / city / f"{name}_gtFine_instanceIds.png", labels)
+    write_cityscapes(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def ade20k(tmp_path):
-    for folder, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
-        write_image(tmp_path / "images" / folder / f"{name}.jpg")
-        labels = np.full((12, 20), 1)
-        labels[0], labels[1], labels[2] = 0, 150, 13
-        write_mask(tmp_path / "annotations" / folder / f"{name}.png", labels)
+    write_ade20k(tmp_path)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segtool.card import InputContract
+from segtool.train.config import ModelConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 
@@ -13,7 +14,9 @@ ARCHITECTURES += ["UPerNet", "Segformer"]
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_logits_have_the_images_size_whatever_it_is(architecture):
-    segmenter = Segmenter(build_network(architecture, "resnet18", 4, {}), InputContract()).eval()
+    segmenter = Segmenter(
+        build_network(ModelConfig(architecture=architecture, encoder="resnet18", weights=None), 4), InputContract()
+    ).eval()
     with torch.inference_mode():
         logits, same = segmenter(torch.rand(1, 3, 97, 131) * 255)
     assert logits.shape == (1, 4, 97, 131)

@@ -7,13 +7,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from segtool.card import InputContract
 from segtool.errors import SegtoolError
-from segtool.train.config import StageConfig, load_config
-from segtool.train.freezing import UnfreezeEncoder, encoder_blocks
+from segtool.train.callbacks.freezing import UnfreezeEncoder, encoder_blocks
+from segtool.train.config import ModelConfig, StageConfig
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.optimizers import build_optimizer, build_schedule, validation_rhythm
 from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
 
 
@@ -117,7 +118,8 @@ def test_accumulating_four_batches_of_two_is_a_batch_of_eight():
     [("resnet18", 6), ("tu-mobilenetv3_small_050", 8), ("efficientnet-b0", 20), ("tu-convnext_tiny", 6)],
 )
 def test_blocks_are_freed_from_the_deepest_on(encoder, count):
-    network = build_network("Unet" if "convnext" in encoder else "FPN", encoder, 3, {})
+    architecture = "Unet" if "convnext" in encoder else "FPN"
+    network = build_network(ModelConfig(architecture=architecture, encoder=encoder, weights=None), 3)
     blocks = encoder_blocks(network.encoder)
     assert len(blocks) == count
     total = sum(p.numel() for p in network.encoder.parameters())
@@ -141,7 +143,7 @@ def test_the_encoder_is_frozen_and_then_learns(tmp_path):
         config = load_config("quickstart", [*common, f"unary.epochs={epochs}", f"unary.freeze_encoder={share}"])
         trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / str(epochs), ["unary"], report=lambda line: None)
         L.seed_everything(config.seed, verbose=False)
-        start = trainer._new_network().state_dict()
+        start = trainer._start_of("unary").network.state_dict()
         trainer.run()
         last = torch.load(tmp_path / str(epochs) / "unary" / "last.ckpt", weights_only=False)["state_dict"]
         states[epochs] = {k.removeprefix("segmenter.network."): v for k, v in last.items()}
@@ -150,7 +152,7 @@ def test_the_encoder_is_frozen_and_then_learns(tmp_path):
     assert all(torch.equal(states[1][k], start[k]) for k in encoder)  # batch statistics too
     assert any(not torch.equal(states[1][k], start[k]) for k in decoder)
     changed = {k for k in encoder if not torch.equal(states[2][k], start[k])}
-    network = build_network("FPN", "tu-mobilenetv3_small_050", 5, {})
+    network = build_network(config.model, 5)
     deepest = {id(p) for p in encoder_blocks(network.encoder)[-1].parameters()}
     named = {name for name, p in network.named_parameters() if id(p) in deepest}
     assert named <= changed  # one block was freed in the second epoch, with its batch statistics, and no other

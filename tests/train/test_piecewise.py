@@ -12,13 +12,14 @@ import torch
 from segtool.card import parse_card
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, read_card
-from segtool.train.config import load_config
 from segtool.train.data import open_dataset
 from segtool.train.evaluation.run import evaluate
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor
+from segtool.train.presets import load_config
 
 from ..conftest import TINY
+from .layouts import write_folder
 
 
 def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):
@@ -168,16 +169,8 @@ def test_ctrl_c_then_resume(tmp_path):
 
 def test_folder_dataset_trains(tmp_path, photo):
     """What the README tells newcomers to do with their own data."""
-    from PIL import Image
-
     root = tmp_path / "data"
-    for split in ("train", "val"):
-        for part in ("images", "masks"):
-            (root / split / part).mkdir(parents=True)
-        for i in range(2):
-            Image.fromarray(photo).save(root / split / "images" / f"{i}.png")
-            Image.fromarray((photo[..., 0] > 150).astype("uint8")).save(root / split / "masks" / f"{i}.png")
-    (root / "classes.yaml").write_text("classes: [dark, light]\n")
+    write_folder(root, photo)
     card = _trainer(tmp_path / "run", "unary.epochs=1", data=f"folder:{root}", stages=["unary", "crf", "joint"]).run()
     assert card.names == ["dark", "light"]
     assert card.validation.after_crf is not None

@@ -3,16 +3,14 @@
 import torch
 
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.config import DataConfig
 from segtool.train.data import open_dataset
-from segtool.train.data.augment import TrainingCrops
 from segtool.train.unary_crops import UnaryCrops
 
 
 def _crops(tiny_run, size):
     segmenter, _ = load_segmenter(tiny_run)
-    images = TrainingCrops(open_dataset("synthetic:64", "train"), DataConfig(color_jitter=0.5))
-    return UnaryCrops(images, segmenter, size, 255), images.load(3), segmenter
+    images = open_dataset("synthetic:64", "train")
+    return UnaryCrops(images, segmenter, size), images.load(3), segmenter
 
 
 def test_a_crop_lies_in_the_whole_images_logits(tiny_run):

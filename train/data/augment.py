@@ -1,14 +1,16 @@
-"""Training crops: a torch dataset that caches decoded images and augments image and mask together."""
+"""Training crops: image and mask augmented together; whole images for validation."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from segtool.train.config import DataConfig
-from segtool.train.data.base import Sample, SegmentationDataset
+from segtool.train.data.base import SegmentationDataset, even_choice
+from segtool.train.seeds import seeded
 
 
 class RandomScaledCrop(v2.Transform):
@@ -55,53 +57,64 @@ def _randint(inclusive: int) -> int:
 
 
 class TrainingCrops(Dataset):
-    """Augmented crops: image float32 [3,h,w] with levels 0..255, labels int64 [h,w]."""
+    """Augmented crops: image float32 [3,h,w] with levels 0..255, labels int64 [h,w].
 
-    def __init__(self, dataset: SegmentationDataset, config: DataConfig) -> None:
-        self._dataset, self._config = dataset, config
-        self._cache: dict[int, Sample] | None = {} if config.cache else None
-        fill = {tv_tensors.Image: [124, 116, 104], tv_tensors.Mask: dataset.ignore_index}
-        jitter = config.color_jitter
-        self._transform = v2.Compose(
-            [
-                RandomScaledCrop(config.crop, config.scale, fill),
-                v2.RandomHorizontalFlip(0.5 if config.flip else 0.0),
-                v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
-            ]
-        )
+    Item `epoch * len + index` (see `EpochSampler`) is image `index` as it is augmented in that epoch: a function of
+    the seed, the epoch and the image alone.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, config: DataConfig, seed: int = 0) -> None:
+        self._dataset, self._seed = dataset, seed
+        self._transform = augmentation(config, dataset.ignore_index)
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self.load(index)
+    def __getitem__(self, key: int) -> tuple[Tensor, Tensor]:
+        epoch, index = divmod(key, len(self))
+        sample = self._dataset.load(index)
         image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
         mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
-        image, mask = self._transform(image, mask)
+        with seeded(self._seed, "crop", epoch, index):
+            image, mask = self._transform(image, mask)
         return image.as_subclass(Tensor).float(), mask.as_subclass(Tensor).long()
 
-    def load(self, index: int) -> Sample:
-        """A whole image and its labels, from the cache if there is one."""
-        if self._cache is None:
-            return self._dataset.load(index)
-        if index not in self._cache:
-            self._cache[index] = self._dataset.load(index)
-        return self._cache[index]
+
+def augmentation(config: DataConfig, ignore_index: int) -> v2.Transform:
+    """The transform of (tv_tensors.Image uint8 [3,H,W], tv_tensors.Mask [H,W]); new pixels are void."""
+    fill: dict[type, object] = {tv_tensors.Image: [124, 116, 104], tv_tensors.Mask: ignore_index}
+    jitter = config.color_jitter
+    steps: list[v2.Transform] = [RandomScaledCrop(config.crop, config.scale, fill)]
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip(0.5))
+    if config.rotate:
+        # Masks are rotated by the nearest pixel whatever is said here.
+        steps.append(v2.RandomRotation(config.rotate, InterpolationMode.BILINEAR, fill=fill))
+    if jitter:
+        steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter))
+    if config.noise:
+        steps.append(v2.GaussianNoise(sigma=config.noise / 255))
+    return v2.Compose(steps)
 
 
 class WholeImages(Dataset):
-    """Whole images for validation: image uint8 [3,H,W], labels uint8 [H,W]; optionally an even choice of `limit`."""
+    """Whole images for validation: image uint8 [3,H,W], labels uint8 [H,W]; optionally an even choice of `limit`.
 
-    def __init__(self, dataset: SegmentationDataset, limit: int | None = None) -> None:
+    Of several processes each has every w-th image. All have as many: one that has run out of images repeats its last
+    with nothing but void, which counts nowhere.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, limit: int | None = None, rank: int = 0, world: int = 1) -> None:
         self._dataset = dataset
-        count = len(dataset)
-        self._indices = list(range(count))
-        if limit is not None and limit < count:
-            self._indices = [i * count // limit for i in range(limit)]
+        indices = even_choice(len(dataset), limit)
+        self._indices = indices[rank::world]
+        self._length = -(-len(indices) // world)
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return self._length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self._dataset.load(self._indices[index])
-        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(sample.labels)
+        repeated = index >= len(self._indices)
+        sample = self._dataset.load([*self._indices, 0][min(index, len(self._indices))])
+        labels = np.full_like(sample.labels, self._dataset.ignore_index) if repeated else sample.labels
+        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(labels)

@@ -1,8 +1,6 @@
 """What a dataset is, and how one is found by its name."""
 
 import hashlib
-import importlib.util
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from segtool.card import ClassInfo, TrainedOn
 from segtool.errors import SegtoolError
 from segtool.train.suggest import unknown
+from segtool.train.user_code import run_file
 
 
 class Sample(NamedTuple):
@@ -96,22 +95,21 @@ def _registered(spec: str) -> str:
     file, separator, rest = spec.partition(".py:")
     if not separator:
         return spec
-    path = Path(f"{file}.py").resolve()
-    name = f"segtool user file {path}"  # two files may share a name
-    if not path.is_file():
-        raise SegtoolError("no such file", where=path, mend="FILE.py:NAME:PATH, where FILE.py registers NAME")
-    if name not in sys.modules:
-        module_spec = importlib.util.spec_from_file_location(name, path)
-        assert module_spec is not None
-        assert module_spec.loader is not None
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules[name] = module
-        try:
-            module_spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            raise SegtoolError(f"{type(error).__name__}: {error}", where=path, mend="mend the file") from error
+    run_file(Path(f"{file}.py"))
     return rest
+
+
+def absolute_spec(spec: str) -> str:
+    """A dataset spec that means the same in any folder."""
+    *names, path = spec.split(":")
+    names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
+    return ":".join([*names, str(Path(path).resolve()) if names and Path(path).exists() else path])
+
+
+def even_choice(count: int, limit: int | None) -> list[int]:
+    """Indices of at most `limit` of `count` things, evenly spread; None: all."""
+    chosen = min(limit or count, count)
+    return [i * count // chosen for i in range(chosen)]
 
 
 def dataset_names() -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
 from segtool.images import RGB, overlay
-from segtool.train.data.base import SegmentationDataset
+from segtool.train.data.base import SegmentationDataset, even_choice
 
 Progress = Callable[[int, int], None]
 
@@ -68,32 +68,30 @@ def statistics(
 ) -> Statistics:
     """Counts the masks of a split: all, or an even choice of at most `limit`."""
     classes = len(dataset.classes)
-    total = len(dataset)
     found = Statistics(dataset.classes, np.zeros(classes, np.int64), np.zeros(classes, np.int64))
-    count = min(limit or total, total)
-    for i in range(count):
-        labels = dataset.load(i * total // count).labels
+    chosen = even_choice(len(dataset), limit)
+    for done, index in enumerate(chosen):
+        labels = dataset.load(index).labels
         pixels = np.bincount(labels.ravel(), minlength=256)[:classes]
         found.pixels += pixels
         found.images += pixels > 0
         found.void += labels.size - int(pixels.sum())
         found.sizes[labels.shape[1], labels.shape[0]] += 1
-        progress(i + 1, count)
+        progress(done + 1, len(chosen))
     return found
 
 
 def contact_sheet(dataset: SegmentationDataset, count: int, columns: int = 4, width: int = 320) -> RGB:
     """An even choice of images, each above its labels, in a grid: uint8 [H,W,3]."""
-    count = min(count, len(dataset))
     colors = [c.color for c in dataset.classes]
     tiles = []
-    for i in range(count):
-        sample = dataset.load(i * len(dataset) // count)
+    for index in even_choice(len(dataset), count):
+        sample = dataset.load(index)
         labelled = overlay(sample.image, sample.labels, colors, 0.65)
         both = np.concatenate([sample.image, labelled])
         height = max(1, round(both.shape[0] * width / both.shape[1]))
         tiles.append(np.array(Image.fromarray(both).resize((width, height), Image.Resampling.BOX)))
-    rows = [tiles[i : i + columns] for i in range(0, count, columns)]
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     sheet = np.full((sum(_tallest(row) for row in rows), columns * width, 3), 255, np.uint8)
     top = 0
     for row in rows:

@@ -1,56 +1,79 @@
-"""Building networks by name."""
+"""Building networks: segmentation-models-pytorch, torchvision, transformers, segtool's own, and the user's."""
 
+from collections.abc import Callable
 from typing import Any
 
-import segmentation_models_pytorch as smp
-import timm
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segtool.errors import SegtoolError
+from segtool.train.config import ModelConfig
+from segtool.train.models import pretrained, sources
 from segtool.train.suggest import unknown
 
+_HEADS = ("segmentation_head", "classifier", "decode_head")
+_BUILDERS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
+    "smp": sources.smp_network,
+    "segtool": sources.own_network,
+    "torchvision": sources.torchvision_network,
+    "transformers": sources.transformers_network,
+}
 
-def build_network(
-    architecture: str, encoder: str, classes: int, options: dict[str, Any], weights: str | None = None
-) -> nn.Module:
-    """A segmentation-models-pytorch network from [N,3,H,W] to logits [N,C,H,W].
+
+def build_network(config: ModelConfig, classes: int) -> nn.Module:
+    """A network from normalised images [N,3,H,W] to logits [N,classes,H,W].
 
     Args:
-        architecture: such as FPN, Unet, DeepLabV3Plus, Segformer.
-        encoder: one of the library's, or `tu-` and the name of a timm model.
+        config: where it comes from.
+
+            ============================ ================================================= =====================
+            source                       architecture                                      weights
+            ============================ ================================================= =====================
+            smp                          FPN, Unet, DeepLabV3Plus, ... with any `encoder`   imagenet, file, null
+            segtool                      UNet                                              file, null
+            torchvision                  deeplabv3_resnet50, lraspp_mobilenet_v3_large, ... imagenet, file, null
+            transformers                 segformer, mask2former, ... (the model type)      hub name, folder, null
+            python:MODULE:FACTORY        -                                                 file, null
+            python:FILE.py:FACTORY       -                                                 file, null
+            ============================ ================================================= =====================
+
+            FACTORY is called with `classes` and the options; its network may give logits of any size [N,C,h,w], or
+            a dict with them under "out" or "logits".
         classes: C.
-        options: more keyword arguments of that architecture.
-        weights: "imagenet" downloads pretrained encoder weights; None starts from scratch.
 
     Raises:
-        SegtoolError: unknown architecture or encoder, bad options, or no weights to be had.
+        SegtoolError: an unknown name, bad options, no weights to be had; or code of the user's that is not trusted.
     """
-    names = {name.lower(): model for name, model in _architectures().items()}
-    if architecture.lower() not in names:
-        raise unknown("model.architecture", architecture, _architectures())
-    _check_encoder(encoder)
-    try:
-        return names[architecture.lower()](encoder, encoder_weights=weights, classes=classes, **options)
-    except (OSError, RuntimeError) as error:
-        if weights is None:
-            raise SegtoolError(f"{architecture} with {encoder} cannot be built: {error}") from error
+    if config.source.startswith("python:"):
+        network = sources.python_network(config, classes)
+    elif config.source in _BUILDERS:
+        network = _BUILDERS[config.source](config, classes)
+    else:
+        raise unknown("model.source", config.source, [*_BUILDERS, "python:MODULE:FACTORY"])
+    if config.weights is not None and pretrained.is_file(config.weights):
+        pretrained.load_file(network, config.weights)
+    if config.head_dropout:
+        _drop_before_head(network, config.head_dropout)
+    return network
+
+
+def part_of(network: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
+    """The first of the named parts that a network has, also inside an adapter; None if it has none."""
+    body = getattr(network, "body", network)
+    found = (getattr(body, name, None) for name in names)
+    return next((part for part in found if isinstance(part, nn.Module)), None)
+
+
+def _drop_before_head(network: nn.Module, probability: float) -> None:
+    head = part_of(network, _HEADS)
+    if head is None:
         raise SegtoolError(
-            "pretrained weights could not be downloaded",
-            where=encoder,
-            mend="train from scratch: --set model.weights=null",
-        ) from error
-    except (TypeError, ValueError, KeyError) as error:
-        raise SegtoolError(f"{architecture} with {encoder} cannot be built: {error}", where="model.options") from error
+            f"the network has none of {', '.join(_HEADS)}", where="model.head_dropout", mend="set it to 0"
+        )
 
+    # A hook rather than a layer: the names of the weights stay those of the library.
+    def drop(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        first: Tensor = inputs[0]
+        return (F.dropout2d(first, probability, module.training), *inputs[1:])
 
-def _architectures() -> dict[str, type]:
-    return {model.__name__: model for model in smp.MODEL_ARCHITECTURES_MAPPING.values()}
-
-
-def _check_encoder(encoder: str) -> None:
-    known = smp.encoders.get_encoder_names()
-    if encoder.startswith("tu-"):
-        if not timm.is_model(encoder[3:]):
-            raise unknown("model.encoder", encoder, [f"tu-{name}" for name in timm.list_models()])
-    elif encoder not in known:
-        raise unknown("model.encoder", encoder, [*known, *(f"tu-{name}" for name in timm.list_models())])
+    head.register_forward_pre_hook(drop)

@@ -5,6 +5,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from segtool.errors import SegtoolError
+from segtool.train.models.network import part_of
 
 _BOX = 0.85  # share of the parameters; the last stage of a ResNet-18 has 0.75
 
@@ -15,7 +16,7 @@ class UnfreezeEncoder(Callback):
     Frozen blocks have neither gradients nor moving batch statistics.
 
     Args:
-        network: with an `encoder`, as networks of segmentation-models-pytorch have.
+        network: with an `encoder` or a `backbone`.
         share: of the epochs in which all of the encoder is frozen, 0..1.
 
     Raises:
@@ -23,8 +24,8 @@ class UnfreezeEncoder(Callback):
     """
 
     def __init__(self, network: nn.Module, share: float) -> None:
-        encoder = getattr(network, "encoder", None)
-        if not isinstance(encoder, nn.Module):
+        encoder = part_of(network, ("encoder", "backbone"))
+        if encoder is None:
             raise SegtoolError("the network has no encoder to freeze", where="unary.freeze_encoder", mend="set it to 0")
         self.share, self.blocks = share, encoder_blocks(encoder)
 

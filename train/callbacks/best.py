@@ -1,0 +1,49 @@
+"""Which checkpoints are kept: the best, and every so many epochs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from segtool.train.distributed import is_first
+from segtool.train.stage import StageModule
+
+
+class KeepBest(Callback):
+    """Calls `save` when the validation mIoU (after the CRF where there is one) is the best so far.
+
+    It comes before a callback that averages weights: that one swaps them in for as long as validation runs.
+    """
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self._save, self.best = save, -1.0
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, StageModule)
+        pl_module.finish_validation()
+        before, after = pl_module.scores()
+        miou = (after or before).miou
+        if miou > self.best:
+            self.best = miou
+            if is_first():
+                self._save()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+class KeepEvery(Callback):
+    """Calls `save` with `epoch-0005.safetensors` and so on in `folder`."""
+
+    def __init__(self, every: int, folder: Path, save: Callable[[Path], None]) -> None:
+        self._every, self._folder, self._save = every, folder, save
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self._every == 0 and is_first():
+            self._save(self._folder / f"epoch-{epoch:04d}.safetensors")

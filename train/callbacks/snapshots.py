@@ -1,0 +1,102 @@
+"""Pictures of the same images as training goes on."""
+
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from PIL import Image, ImageDraw
+
+from segtool.card import ClassInfo
+from segtool.files import atomic_path
+from segtool.images import RGB, colorize, overlay, save_image
+from segtool.train.data import Sample
+from segtool.train.distributed import is_first
+from segtool.train.models import Segmenter
+from segtool.train.stage import StageModule, StageName
+
+_WIDTH = 240  # of one picture in the sheet, pixels
+_CAPTION = 16
+_SECONDS = 0.7  # that the GIF shows each epoch
+_LAST_SECONDS = 2.5
+
+
+class Snapshots(Callback):
+    """Writes `folder/STAGE_epoch_0005.png`, a row for each image: image, truth, labels before and after the CRF.
+
+    The first is of epoch 0, before any training; the last of the last epoch, whatever it is.
+
+    Args:
+        folder: for the pictures.
+        every: epochs.
+        samples: images with their labels.
+        classes: names and colours.
+    """
+
+    def __init__(self, folder: Path, every: int, samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
+        self._folder, self._every, self._samples = folder, every, samples
+        self._colors = [c.color for c in classes]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            self._write(pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self._every == 0 or epoch == trainer.max_epochs:
+            self._write(pl_module, epoch)
+
+    def _write(self, module: L.LightningModule, epoch: int) -> None:
+        assert isinstance(module, StageModule)
+        if not is_first():
+            return
+        training = {part: part.training for part in module.modules()}
+        module.eval()
+        rows = [self._row(module.segmenter, sample) for sample in self._samples]
+        for part, mode in training.items():
+            part.training = mode  # the CRF stage trains with a network that does not
+        title = f"{module.stage}, epoch {epoch}"
+        save_image(self._folder / f"{module.stage}_epoch_{epoch:04d}.png", _sheet(rows, title))
+
+    @torch.no_grad()
+    def _row(self, segmenter: Segmenter, sample: Sample) -> list[RGB]:
+        pixels = torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(segmenter.mean.device, torch.float32)
+        unary, final = segmenter(pixels)
+        stages = [unary] if segmenter.crf is None else [unary, final]
+        labels = [logits.argmax(1)[0].to(torch.uint8).cpu().numpy() for logits in stages]
+        pictures = (overlay(sample.image, found, self._colors, 0.75) for found in labels)
+        return [sample.image, colorize(sample.labels, self._colors), *pictures]
+
+
+def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:
+    """Rows of pictures under a title."""
+    tiles = [np.concatenate([_scaled(picture) for picture in row], axis=1) for row in rows]
+    caption = Image.new("RGB", (tiles[0].shape[1], _CAPTION), "white")
+    ImageDraw.Draw(caption).text((4, 2), title, fill="black")
+    return np.concatenate([np.array(caption), *tiles])
+
+
+def _scaled(picture: RGB) -> RGB:
+    height = max(1, round(picture.shape[0] * _WIDTH / picture.shape[1]))
+    return np.array(Image.fromarray(picture).resize((_WIDTH, height), Image.Resampling.BILINEAR))
+
+
+def write_gif(folder: Path, path: Path) -> None:
+    """All snapshots of a run, in the order in which they were made, as one animation."""
+    stages = typing.get_args(StageName)
+    files = sorted(folder.glob("*_epoch_*.png"), key=lambda f: (stages.index(f.stem.partition("_")[0]), f.name))
+    if not files:
+        return
+    frames = [Image.open(file).convert("RGB") for file in files]
+    width, height = max(f.width for f in frames), max(f.height for f in frames)
+    sheets = []
+    for frame in frames:  # the stages with a CRF have a column more
+        sheet = Image.new("RGB", (width, height), "white")
+        sheet.paste(frame, (0, 0))
+        sheets.append(sheet.quantize(128))
+    durations = [int(1000 * _SECONDS)] * (len(sheets) - 1) + [int(1000 * _LAST_SECONDS)]
+    with atomic_path(path) as temporary:
+        sheets[0].save(temporary, save_all=True, append_images=sheets[1:], duration=durations, loop=0)

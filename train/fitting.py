@@ -1,0 +1,135 @@
+"""Fitting one stage with Lightning."""
+
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    WeightAveraging,
+)
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from segtool.files import ensure_folder
+from segtool.train import distributed
+from segtool.train.callbacks import History, KeepBest, KeepEvery, ProgressBar, Snapshots, UnfreezeEncoder
+from segtool.train.config import TrainConfig, UnaryStageConfig
+from segtool.train.loggers import build_loggers
+from segtool.train.optimizers import validation_rhythm
+from segtool.train.run_folder import RunFolder
+from segtool.train.stage import StageModule
+
+Save = Callable[[Path], None]
+
+
+def fit_stage(
+    module: StageModule,
+    config: TrainConfig,
+    folder: RunFolder,
+    train: DataLoader,
+    val: DataLoader,
+    *,
+    save: Save,
+    report: Callable[[str], None],
+    snapshots: Snapshots | None = None,
+) -> None:
+    """Trains a stage, from where an interrupted run stopped if it did.
+
+    Args:
+        save: writes the segmenter as it is now to a file.
+        report: told one line an epoch.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; the last finished epoch is safe.
+    """
+    segmenter, stage = module.segmenter, module.stage_config
+    segmenter.to(memory_format=torch.channels_last)
+    if config.compile:
+        segmenter.network.compile()
+    own = ensure_folder(folder.path / module.stage)
+    freezes = isinstance(stage, UnaryStageConfig) and stage.freeze_encoder > 0
+    trainer = L.Trainer(
+        max_epochs=stage.epochs,
+        callbacks=_callbacks(module, config, folder, save, report, snapshots),
+        gradient_clip_val=stage.gradient_clip or None,
+        check_val_every_n_epoch=validation_rhythm(stage),
+        accumulate_grad_batches=stage.accumulate,
+        precision=config.precision,
+        num_sanity_val_steps=0,
+        logger=build_loggers(config, folder.path, module.stage),
+        log_every_n_steps=10,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="auto",
+        sync_batchnorm=distributed.world() > 1 and torch.cuda.is_available(),
+        use_distributed_sampler=False,
+        **_placement(freezes),
+    )
+    last = own / "last.ckpt"
+    _fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+    segmenter.cpu()
+
+
+def _callbacks(
+    module: StageModule,
+    config: TrainConfig,
+    folder: RunFolder,
+    save: Save,
+    report: Callable[[str], None],
+    snapshots: Snapshots | None,
+) -> list[Callback]:
+    stage, own = module.stage_config, folder.path / module.stage
+    callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)))]
+    if stage.ema:
+        # By linear interpolation, which leaves constant buffers (mean colour, class weights) as they are;
+        # EMAWeightAveraging multiplies and adds, and lets them drift by rounding.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema)))
+    callbacks += [ProgressBar(), History(folder.history, report), LearningRateMonitor("step")]
+    if stage.early_stopping:
+        # Looked at after each validation, like the best: not at the end of epochs that have none.
+        callbacks.append(
+            EarlyStopping("miou", mode="max", patience=stage.early_stopping, check_on_train_epoch_end=False)
+        )
+    if stage.checkpoint_every:
+        callbacks.append(KeepEvery(stage.checkpoint_every, own, save))
+    if isinstance(stage, UnaryStageConfig) and stage.freeze_encoder:
+        callbacks.append(UnfreezeEncoder(module.segmenter.network, stage.freeze_encoder))
+    if snapshots is not None:
+        callbacks.append(snapshots)
+    callbacks.append(
+        ModelCheckpoint(
+            own, filename="last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
+        )
+    )
+    return callbacks
+
+
+def _placement(freezes: bool) -> dict[str, int | Strategy]:
+    """Devices and strategy as torchrun has laid the processes out; one device without it."""
+    world, local = distributed.world(), distributed.local_world()
+    if world == 1:
+        return {"devices": 1}
+    strategy = DDPStrategy(find_unused_parameters=freezes)  # frozen weights have no gradients
+    return {"devices": local, "num_nodes": world // local, "strategy": strategy}
+
+
+def _fit_interruptible(
+    trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None
+) -> None:
+    """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # weights_only=False: the file is this run's own training state.
+            trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=False)
+        except SystemExit as error:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from error

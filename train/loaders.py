@@ -1,0 +1,60 @@
+"""The batches of a stage."""
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from segtool.train.config import TrainConfig
+from segtool.train.data import SegmentationDataset
+from segtool.train.data.augment import TrainingCrops, WholeImages
+from segtool.train.data.cache import default_workers
+from segtool.train.distributed import rank, world
+from segtool.train.models import Segmenter
+from segtool.train.seeds import EpochSampler
+from segtool.train.stage import StageName
+from segtool.train.unary_crops import UnaryCrops
+
+
+def training_batches(
+    stage: StageName, config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter, batch_size: int
+) -> DataLoader:
+    """Batches of augmented crops, or for stage `crf` of crops of the fixed network's logits.
+
+    Args:
+        batch_size: of this process; at most its share of the images is taken.
+    """
+    if stage == "crf":
+        # The fixed network runs where it lies, in this process.
+        crops: Dataset = unary_crops(config, images, segmenter)
+        batch_size, workers = config.crf.batch_size, 0
+    else:
+        crops, workers = TrainingCrops(images, config.data, config.seed), worker_count(config)
+    sampler = EpochSampler(len(images), config.seed, rank(), world())
+    return DataLoader(
+        crops, min(batch_size, max(1, len(sampler))), sampler=sampler, drop_last=True, **_settings(workers)
+    )
+
+
+def unary_crops(config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter) -> UnaryCrops:
+    """What the CRF learns from."""
+    segmenter.network.eval()
+    return UnaryCrops(images, segmenter, config.crf.crop, config.seed)
+
+
+def validation_batches(config: TrainConfig, images: SegmentationDataset) -> DataLoader:
+    """Whole images, one at a time: they may differ in size."""
+    whole = WholeImages(images, config.data.validation_images, rank(), world())
+    return DataLoader(whole, 1, **_settings(min(2, worker_count(config))))
+
+
+def worker_count(config: TrainConfig) -> int:
+    """Processes that read and augment."""
+    if config.data.workers is not None:
+        return config.data.workers
+    return default_workers("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _settings(workers: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
+    return settings | ({"persistent_workers": True, "prefetch_factor": 4} if workers else {})

@@ -1,0 +1,76 @@
+"""Presets: the YAML files that come with segtool, `--set` overrides, and what is said of a bad one."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from segtool.errors import SegtoolError
+from segtool.train.config import TrainConfig
+from segtool.train.suggest import unknown
+
+
+def preset_names() -> list[str]:
+    """The names of the presets that come with segtool."""
+    folder = resources.files("segtool.train") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(preset: str, overrides: list[str]) -> TrainConfig:
+    """A preset (its name, or the path of a YAML file) with `key.path=value` overrides applied.
+
+    Raises:
+        SegtoolError: unknown preset or key (with the nearest known one), or a bad value.
+    """
+    data = yaml.safe_load(_preset_text(preset))
+    config = _validate(data, preset)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise SegtoolError("--set needs key=value", where=override)
+        _assign(data, key, yaml.safe_load(value), config)
+        config = _validate(data, f"--set {override}")
+    return config
+
+
+def _preset_text(preset: str) -> str:
+    if preset.endswith((".yaml", ".yml")):
+        try:
+            return Path(preset).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SegtoolError("cannot read the preset", where=preset, mend=str(error.strerror)) from error
+    if preset not in preset_names():
+        raise unknown("preset", preset, preset_names())
+    return (resources.files("segtool.train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+
+
+def _assign(data: dict[str, Any], path: str, value: Any, config: TrainConfig) -> None:
+    *parents, last = path.split(".")
+    node: Any = config
+    for name in [*parents, last]:
+        if isinstance(node, BaseModel):
+            if name not in type(node).model_fields:
+                raise unknown("--set key", path, _all_keys(config))
+            node = getattr(node, name)
+    for name in parents:
+        data = data.setdefault(name, {})
+    data[last] = value
+
+
+def _all_keys(model: BaseModel, prefix: str = "") -> list[str]:
+    keys = []
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        keys += _all_keys(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [prefix + name]
+    return keys
+
+
+def _validate(data: Any, where: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise SegtoolError(f"configuration field {field}: {first['msg']}", where=where) from error

@@ -1,0 +1,63 @@
+"""Starting from a file: a checkpoint of segtool's, or weights that something else saved."""
+
+from pathlib import Path
+
+import safetensors
+
+from segtool.card import METADATA_KEY, ClassInfo, InputContract
+from segtool.errors import SegtoolError
+from segtool.train.checkpoint import checkpoint_path, load_segmenter, model_config, read_card
+from segtool.train.config import ModelConfig, TrainConfig
+from segtool.train.models import Segmenter
+from segtool.train.models.network import build_network
+from segtool.train.models.pretrained import load_whole
+
+
+def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo]) -> Segmenter:
+    """The segmenter that a run starts from.
+
+    Args:
+        path: a run folder, a checkpoint (its network is taken as it is, whatever `config` says), or a state_dict of
+            the whole network that `config` describes: .safetensors, or from torch.save.
+        classes: of the data.
+
+    Raises:
+        SegtoolError: unreadable, for other classes, or it does not fit.
+    """
+    if path.is_dir() or _has_card(path):
+        segmenter, card = load_segmenter(path)
+        names = [c.name for c in classes]
+        if card.names != names:
+            raise SegtoolError(
+                f"the checkpoint has the classes {_listed(card.names)}, the data {_listed(names)}",
+                where=path,
+                mend="start from a checkpoint for the same classes",
+            )
+        return segmenter
+    if not path.exists():
+        raise SegtoolError("no such file", where=path, mend="--from RUN, CHECKPOINT or STATE_DICT")
+    network = build_network(config.model_copy(update={"weights": None}), len(classes))
+    load_whole(network, path)
+    return Segmenter(network, InputContract())
+
+
+def with_network_of(path: Path | None, config: TrainConfig) -> TrainConfig:
+    """The configuration with the network of the checkpoint that a run starts from, if it starts from one."""
+    if path is None or not (path.is_dir() or _has_card(path)):
+        return config
+    network = model_config(read_card(checkpoint_path(path)))
+    return config.model_copy(update={"model": network.model_copy(update={"weights": None})})
+
+
+def _has_card(path: Path) -> bool:
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except safetensors.SafetensorError:
+        return False
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
