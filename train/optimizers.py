@@ -11,18 +11,19 @@ Groups = list[dict[str, Any]]
 _PLATEAU_METRIC = "miou"
 
 
-def build_optimizer(config: StageConfig, groups: Groups) -> torch.optim.Optimizer:
+def build_optimizer(config: StageConfig, groups: Groups, *, fused: bool = True) -> torch.optim.Optimizer:
     """The optimizer of a stage.
 
     Args:
         groups: parameter groups; each has its own `lr`, and its own `weight_decay` if that is not the stage's.
+        fused: Adam in one kernel, which is faster; mixed precision cannot clip the gradients of one.
     """
     decay = config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=decay)
     if config.optimizer == "adam":
-        return torch.optim.Adam(groups, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(groups, weight_decay=decay, fused=True)
+        return torch.optim.Adam(groups, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(groups, weight_decay=decay, fused=fused)
 
 
 def build_schedule(config: StageConfig, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ class StageModule(L.LightningModule):
         self.train_iterations = config.crf.iterations
         self.unary_loss = config.joint.unary_loss
         self.uses_crf = stage in ("crf", "joint")
-        self.seed = config.seed
+        self.seed, self.mixed_precision = config.seed, config.precision != "32-true"
         self.before, self.after = self._no_counts(), self._no_counts()
         self._gathered = False
         self.segmenter.network.requires_grad_(stage != "crf")
@@ -118,7 +118,7 @@ class StageModule(L.LightningModule):
             assert self.segmenter.crf is not None
             rate = config.crf_learning_rate if isinstance(config, JointStageConfig) else config.learning_rate
             groups.append({"params": list(self.segmenter.crf.parameters()), "lr": rate, "weight_decay": 0.0})
-        optimizer = build_optimizer(config, groups)
+        optimizer = build_optimizer(config, groups, fused=not self.mixed_precision)
         schedule = build_schedule(config, optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, **({} if schedule is None else {"lr_scheduler": schedule})}
 

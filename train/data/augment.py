@@ -64,7 +64,7 @@ class TrainingCrops(Dataset):
     """
 
     def __init__(self, dataset: SegmentationDataset, config: DataConfig, seed: int = 0) -> None:
-        self._dataset, self._seed = dataset, seed
+        self._dataset, self._seed, self._noise = dataset, seed, config.noise
         self._transform = augmentation(config, dataset.ignore_index)
 
     def __len__(self) -> int:
@@ -77,7 +77,10 @@ class TrainingCrops(Dataset):
         mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
         with seeded(self._seed, "crop", epoch, index):
             image, mask = self._transform(image, mask)
-        return image.as_subclass(Tensor).float(), mask.as_subclass(Tensor).long()
+            levels = image.as_subclass(Tensor).float()
+            if self._noise:  # torchvision's would cut it off to whole levels
+                levels = (levels + self._noise * torch.randn_like(levels)).clamp(0, 255)
+        return levels, mask.as_subclass(Tensor).long()
 
 
 def augmentation(config: DataConfig, ignore_index: int) -> v2.Transform:
@@ -92,8 +95,6 @@ def augmentation(config: DataConfig, ignore_index: int) -> v2.Transform:
         steps.append(v2.RandomRotation(config.rotate, InterpolationMode.BILINEAR, fill=fill))
     if jitter:
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter))
-    if config.noise:
-        steps.append(v2.GaussianNoise(sigma=config.noise / 255))
     return v2.Compose(steps)
 
 

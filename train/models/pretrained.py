@@ -62,7 +62,8 @@ def load_file(network: nn.Module, path: str) -> None:
     tensors = read_state_dict(Path(path))
     body = getattr(network, "body", network)
     parts = [body, *(getattr(body, name) for name in _BACKBONES if isinstance(getattr(body, name, None), nn.Module))]
-    attempts = [_fitting(part, tensors) for part in parts]
+    # An encoder may leave out what its library has behind the last features.
+    attempts = [_fitting(part, tensors, whole=part is body) for part in parts]
     for part, (state, missing) in zip(parts, attempts, strict=True):
         if not missing:
             part.load_state_dict(state)
@@ -81,7 +82,7 @@ def load_whole(network: nn.Module, path: Path) -> None:
     Raises:
         SegtoolError: unreadable, or it does not fit.
     """
-    state, missing = _fitting(getattr(network, "body", network), read_state_dict(path))
+    state, missing = _fitting(getattr(network, "body", network), read_state_dict(path), whole=True)
     if missing:
         raise SegtoolError(
             f"the weights do not fit the network: {missing[0]} (and {len(missing) - 1} more)",
@@ -117,8 +118,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitting(part: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors under the names of `part`, and what does not fit. Prefixes of wrappers come and go."""
+def _fitting(part: nn.Module, tensors: Mapping[str, Tensor], whole: bool) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors under the names of `part`, and what does not fit. Prefixes of wrappers come and go.
+
+    Args:
+        whole: whether all tensors must belong to it.
+    """
     wanted = part.state_dict()
     best: tuple[dict[str, Tensor], list[str]] = ({}, [f"{name} is missing" for name in wanted])
     for renamed in _renamed(tensors, wanted):
@@ -126,7 +131,7 @@ def _fitting(part: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, 
         # Counters of batch norm are not in every file, and only matter without momentum.
         state |= {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked") and k not in state}
         problems = [_problem(name, renamed) for name in wanted if name not in state]
-        problems += [f"{k} is not part of it" for k in renamed if k not in wanted and not _is_classifier(k)]
+        problems += [f"{k} is not part of it" for k in renamed if whole and k not in wanted and not _is_classifier(k)]
         if len(problems) < len(best[1]):
             best = state, problems
     return best

@@ -23,7 +23,9 @@ def smp_network(config: ModelConfig, classes: int) -> nn.Module:
     build = _named(known, config.architecture)
     _check_encoder(config.encoder)
     hub = config.weights if config.weights and not pretrained.is_file(config.weights) else None
-    settings = {"encoder_weights": hub, "classes": classes, **config.options}
+    # Encoders of timm have one set of weights each: theirs is True.
+    chosen = True if hub and config.encoder.startswith("tu-") else hub
+    settings = {"encoder_weights": chosen, "classes": classes, **config.options}
     if hub is None:
         return _built(config, build, config.encoder, **settings)
     with pretrained.from_hub(f"weights of {config.encoder}"):

@@ -1,0 +1,51 @@
+"""Sanity mode says whether a network can learn one image by heart."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from segtool.cli import cli
+from segtool.train.presets import load_config
+from segtool.train.sanity import overfit_one_image
+
+from .layouts import write_voc
+
+
+def settings(*more):
+    return ["model.encoder=tu-mobilenetv3_small_050", "model.weights=null", "data.crop=[96, 96]", *more]
+
+
+def test_a_sound_setting_learns_it(tmp_path):
+    write_voc(tmp_path, scale=8)
+    config = load_config("quickstart", settings())
+    said = []
+    found = overfit_one_image(config, f"voc:{tmp_path}", tmp_path / "sanity.png", said.append)
+    assert found.passed
+    assert found.last_loss < 0.3 * found.first_loss
+    assert said[-1].endswith(f"{found.miou:.4f}")
+    image, truth, predicted = np.array_split(np.array(Image.open(tmp_path / "sanity.png")), 3, axis=1)
+    known = truth.any(2) | (predicted == 0).all(2)
+    assert (truth == predicted).all(2)[known].mean() > 0.9
+    assert image.shape == (96, 96, 3)
+
+
+@pytest.mark.parametrize("rate", ["1e-9", "1e4"])
+def test_a_bad_rate_is_found_out(tmp_path, rate):
+    write_voc(tmp_path, scale=8)
+    config = load_config("quickstart", settings(f"unary.learning_rate={rate}"))
+    found = overfit_one_image(config, f"voc:{tmp_path}", tmp_path / "s.png", lambda line: None, steps=30)
+    assert not found.passed
+    assert found.steps == 30
+
+
+def test_command(tmp_path):
+    """It needs no run folder of its own, says so in words, and exits with 1 when it failed."""
+    write_voc(tmp_path, scale=8)
+    command = ["train", "--preset", "quickstart", "--data", f"voc:{tmp_path}", "--out", str(tmp_path / "out")]
+    overrides = [x for s in settings("unary.learning_rate=1e-9", "data.crop=[32, 32]") for x in ("--set", s)]
+    result = CliRunner().invoke(cli, [*command, *overrides, "--sanity"])
+    assert result.exit_code == 1
+    assert "did NOT learn" in result.output
+    assert (tmp_path / "out" / "sanity.png").is_file()
+    assert not (tmp_path / "out" / "state.json").exists()

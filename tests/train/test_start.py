@@ -1,0 +1,82 @@
+"""--from: stages that start from a file."""
+
+import pytest
+import torch
+
+from segtool.errors import SegtoolError
+from segtool.train.checkpoint import load_segmenter
+from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.presets import load_config
+
+from ..conftest import TINY
+
+
+def run(out, start, *overrides, stages=("crf",), data="synthetic:64"):
+    config = load_config("quickstart", [*TINY, "report.write=false", *overrides])
+    trainer = PiecewiseTrainer(config, data, out, list(stages), start=start, report=lambda line: None)
+    trainer.run()
+    return load_segmenter(out)
+
+
+def same_network(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_crf_on_a_plain_state_dict_of_smp(tmp_path):
+    """What somebody has who trained with segmentation-models-pytorch alone."""
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(0)
+    theirs = smp.Unet("resnet18", encoder_weights=None, classes=5)
+    torch.save(theirs.state_dict(), tmp_path / "unet.pth")
+    model = "model={architecture: Unet, encoder: resnet18, weights: null}"
+    segmenter, card = run(tmp_path / "run", tmp_path / "unet.pth", model)
+    assert same_network(segmenter.network, theirs)
+    assert card.crf is not None
+    assert card.validation.after_crf is not None
+
+
+def test_state_dict_of_another_network_is_refused_before_anything_is_written(tmp_path):
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(SegtoolError, match=r"do not fit the network.*choose the model\.\*"):
+        run(tmp_path / "run", tmp_path / "other.pth")
+    assert not (tmp_path / "run").exists()
+
+
+def test_crf_on_a_checkpoint_whatever_the_preset_says(tiny_run, tmp_path):
+    start = tiny_run / "unary" / "best.safetensors"
+    segmenter, card = run(tmp_path / "run", start, "model={architecture: Unet, encoder: resnet18, weights: null}")
+    assert same_network(segmenter.network, load_segmenter(start)[0].network)
+    assert (card.architecture, card.encoder) == ("FPN", "tu-mobilenetv3_small_050")
+
+
+def test_joint_on_a_finished_run(tiny_run, tmp_path):
+    segmenter, card = run(tmp_path / "run", tiny_run, stages=("joint",))
+    assert card.crf is not None
+    assert not same_network(segmenter.network, load_segmenter(tiny_run)[0].network)
+
+
+def test_joint_needs_a_crf(tiny_run, tmp_path):
+    with pytest.raises(SegtoolError, match="there is no CRF to start stage joint from"):
+        run(tmp_path / "run", tiny_run / "unary" / "best.safetensors", stages=("joint",))
+
+
+def test_other_classes_are_refused(tiny_run, tmp_path, photo):
+    from .layouts import write_folder
+
+    write_folder(tmp_path / "data", photo)
+    with pytest.raises(SegtoolError, match=r"the checkpoint has the classes .* the data dark, light"):
+        run(tmp_path / "run", tiny_run, data=f"folder:{tmp_path / 'data'}")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(SegtoolError, match="no such file"):
+        run(tmp_path / "run", tmp_path / "none.pth")
+
+
+def test_unary_goes_on_from_a_checkpoint(tiny_run, tmp_path):
+    start = tiny_run / "unary" / "best.safetensors"
+    segmenter, _ = run(tmp_path / "run", start, "unary.learning_rate=1e-12", "unary.epochs=1", stages=("unary",))
+    before = load_segmenter(start)[0].network.state_dict()
+    for name, value in segmenter.network.named_parameters():
+        torch.testing.assert_close(value.detach(), before[name], rtol=0, atol=1e-6)

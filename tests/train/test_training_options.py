@@ -1,0 +1,226 @@
+"""What a user can ask of training besides the stages: averages, early ends, pictures, logs, batch sizes."""
+
+import json
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+
+from segtool.card import InputContract
+from segtool.errors import SegtoolError
+from segtool.train import batch_size
+from segtool.train.batch_size import choose_batch_size, saved_bytes
+from segtool.train.checkpoint import load_segmenter
+from segtool.train.losses import SegmentationLoss
+from segtool.train.models import Segmenter
+from segtool.train.models.network import build_network
+from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.presets import load_config
+from segtool.train.stage import StageModule
+
+from ..conftest import TINY
+
+FAST = [*TINY, "data.crop=[32, 32]", "report.write=false"]
+
+
+def trainer(out, *overrides, stages=("unary",), data="synthetic:32", **more):
+    said = []
+    config = load_config("quickstart", [*FAST, *overrides])
+    found = PiecewiseTrainer(config, data, out, list(stages), report=said.append, **more)
+    return found, said
+
+
+def test_average_of_the_weights_is_what_is_kept(tmp_path):
+    """Against the average computed by hand from the weights after every step."""
+    run, _ = trainer(tmp_path / "run", "unary.ema=0.8", "unary.epochs=1", "unary.validate_every=1")
+    weights = []
+    original = StageModule.on_train_batch_end
+
+    def remember(module, *arguments):
+        weights.append(module.segmenter.network.segmentation_head[0].weight.detach().clone())
+
+    StageModule.on_train_batch_end = remember
+    try:
+        run.run()
+    finally:
+        StageModule.on_train_batch_end = original
+    average = weights[0]
+    for weight in weights[1:]:
+        average = 0.8 * average + 0.2 * weight
+    kept = load_segmenter(tmp_path / "run")[0].network.segmentation_head[0].weight
+    torch.testing.assert_close(kept, average)
+    assert not torch.allclose(kept, weights[-1])
+    assert torch.equal(run.criterion.class_weight, SegmentationLoss(run.config.loss, _frequency(run), 255).class_weight)
+
+
+def _frequency(run):
+    from segtool.train.losses import class_frequency
+
+    return class_frequency(run.train_set)
+
+
+def test_training_stops_early_when_nothing_gets_better(tmp_path):
+    settings = ["unary.epochs=30", "unary.validate_every=1", "unary.early_stopping=2", "unary.learning_rate=1e-12"]
+    run, _ = trainer(tmp_path / "run", *settings)
+    run.run()
+    rows = [json.loads(line) for line in run.folder.history.read_text().splitlines()]
+    mious = [row["before_crf"]["miou"] for row in rows]
+    assert len(rows) < 15
+    assert max(mious[-2:]) <= max(mious[:-2])
+
+
+def test_checkpoints_that_are_all_kept(tmp_path):
+    run, _ = trainer(tmp_path / "run", "unary.epochs=5", "unary.checkpoint_every=2")
+    run.run()
+    kept = sorted(path.name for path in (tmp_path / "run" / "unary").glob("epoch-*"))
+    assert kept == ["epoch-0002.safetensors", "epoch-0004.safetensors"]
+    assert load_segmenter(tmp_path / "run" / "unary" / kept[0])[1].names
+
+
+def test_snapshots_show_the_same_images_and_become_a_gif(tmp_path):
+    run, _ = trainer(
+        tmp_path / "run", "snapshots={every: 2, images: 3}", "unary.epochs=5", "data.crop=[64, 64]",
+        stages=("unary", "crf"), data="synthetic:64",
+    )  # fmt: skip
+    run.run()
+    names = sorted(path.name for path in (tmp_path / "run" / "snapshots").iterdir())
+    unary = [f"unary_epoch_{epoch:04d}.png" for epoch in (0, 2, 4, 5)]
+    assert names == ["crf_epoch_0000.png", "crf_epoch_0001.png", *unary]
+    sheets = [np.array(Image.open(tmp_path / "run" / "snapshots" / name)) for name in unary]
+    columns = sheets[0].shape[1] // 3
+    for sheet in sheets[1:]:  # image and truth stay, labels change
+        assert np.array_equal(sheet[20:, : 2 * columns], sheets[0][20:, : 2 * columns])
+    assert not np.array_equal(sheets[-1][20:, 2 * columns :], sheets[0][20:, 2 * columns :])
+    with Image.open(tmp_path / "run" / "progress.gif") as gif:
+        assert gif.n_frames == 6
+        assert gif.size[0] == columns * 4  # the CRF stage has one more
+
+
+def test_logs_can_be_read_by_tensorboard_and_pandas(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, said = trainer(tmp_path / "run", "unary.epochs=2", "unary.validate_every=1")
+    run.run()
+    events = EventAccumulator(str(tmp_path / "run" / "logs" / "unary"))
+    events.Reload()
+    rows = [json.loads(line) for line in run.folder.history.read_text().splitlines()]
+    logged = [event.value for event in events.Scalars("unary/unary_miou")]
+    assert logged == pytest.approx([row["before_crf"]["miou"] for row in rows], abs=1e-6)
+    assert {"unary/loss", "lr-AdamW", "unary/unary_boundary_f"} <= set(events.Tags()["scalars"])
+    table = pd.read_csv(run.folder.history.with_suffix(".csv"))
+    assert table["loss"].tolist() == [row["loss"] for row in rows]
+    assert table["before_crf_miou"].tolist() == pytest.approx(logged, abs=1e-6)
+    written = run.folder.log_file.read_text()
+    assert all(line in written for line in said if "epoch" in line)
+    assert any("images/s" in line and "accuracy" in line for line in said)
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
+    from segtool.train import loggers
+
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
+    with pytest.raises(SegtoolError, match="wandb is not installed: loggers .pip install wandb"):
+        trainer(tmp_path / "run", "loggers=[wandb]")
+    assert not (tmp_path / "run").exists()
+
+
+def test_report_at_the_end_explains_failures(tmp_path):
+    run, _ = trainer(tmp_path / "run", "report={write: true, failures: 0.9}")
+    run.run()
+    folder = tmp_path / "run" / "evaluation"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["value"]["miou"] == pytest.approx(run.state.done["unary"].before_crf.miou)
+    failures = pd.read_csv(folder / "failures" / "failures.csv")
+    assert (failures["miou"] < 0.9).all()
+    assert {"confusion.png", "IoU_by_class.png", "training.png"} <= {p.name for p in (folder / "plots").iterdir()}
+    assert "<svg" in (folder / "report.html").read_text()
+
+
+@pytest.fixture
+def model():
+    config = load_config("quickstart", [*FAST, "data.crop=[64, 64]"])
+    network = build_network(config.model, 5)
+    return config, Segmenter(network, InputContract()), SegmentationLoss(config.loss, np.full(5, 0.2), 255)
+
+
+def test_batch_size_is_the_largest_that_fits(model, monkeypatch):
+    config, segmenter, criterion = model
+    each = 2 * saved_bytes(config, segmenter, criterion)
+    weights = 4 * 4 * sum(p.numel() for p in segmenter.parameters())
+    for wanted in (1, 2, 4, 8):
+        monkeypatch.setattr(batch_size, "_free", lambda n=wanted: (weights + 1.4 * n * each) / 0.7)
+        assert choose_batch_size(config, segmenter, criterion, 1000) == wanted
+    monkeypatch.setattr(batch_size, "_free", lambda: 10**15)
+    assert choose_batch_size(config, segmenter, criterion, 1000) == 16
+    assert choose_batch_size(config, segmenter, criterion, 5) == 4
+
+
+def test_saved_bytes_grow_with_the_crop_and_leave_the_network_alone(model):
+    config, segmenter, criterion = model
+    before = {k: v.clone() for k, v in segmenter.state_dict().items()}
+    small = saved_bytes(config, segmenter, criterion)
+    large = saved_bytes(
+        config.model_copy(update={"data": config.data.model_copy(update={"crop": (128, 128)})}), segmenter, criterion
+    )
+    assert large == pytest.approx(4 * small, rel=0.15)
+    assert all(torch.equal(v, before[k]) for k, v in segmenter.state_dict().items())
+
+
+def test_saved_bytes_of_a_convolution_and_a_relu_by_hand(model):
+    """A convolution keeps its input, ReLU its output; cross-entropy keeps its log-probabilities."""
+    config, _, _ = model
+    loss = config.loss.model_copy(update={"dice": 0.0, "class_weights": "none"})
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 1), torch.nn.ReLU(), torch.nn.Conv2d(6, 5, 1))
+    segmenter = Segmenter(network, InputContract())
+    found = saved_bytes(config.model_copy(update={"loss": loss}), segmenter, SegmentationLoss(loss, np.ones(5), 255))
+    pixels = 64 * 64
+    floats = pixels * (3 + 6 + 5)
+    assert 4 * floats <= found <= 4 * floats + 8 * pixels * 3  # labels besides
+
+
+def test_automatic_batch_size_stays_that_of_the_first_start(tmp_path, monkeypatch):
+    run, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1")
+    run.run()
+    size = json.loads((tmp_path / "run" / "state.json").read_text())["batch_size"]
+    assert size in (4, 8, 16)
+    from segtool.train import piecewise
+
+    monkeypatch.setattr(piecewise, "choose_batch_size", lambda *a: pytest.fail("chosen again"))
+    again, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1", resume=True, stages=("unary", "crf"))
+    again.run()
+
+
+def test_plateau_and_early_stopping_look_at_the_logged_miou():
+    config = load_config("quickstart", ["unary.schedule=plateau", "unary.epochs=1"])
+    module = StageModule(
+        "unary", Segmenter(torch.nn.Conv2d(3, 2, 1), InputContract(stride=1)), config,
+        SegmentationLoss(config.loss, np.full(2, 0.5), 255),
+    )  # fmt: skip
+    images, labels = torch.rand(4, 3, 16, 16) * 255, torch.randint(0, 2, (4, 16, 16))
+    fit = L.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu",
+    )  # fmt: skip
+    fit.fit(
+        module,
+        DataLoader(TensorDataset(images, labels), 2),
+        DataLoader(TensorDataset(images.to(torch.uint8), labels.to(torch.uint8)), 1),
+    )
+    assert float(fit.callback_metrics["miou"]) == pytest.approx(module.scores()[0].miou)
+
+
+@pytest.mark.slow
+def test_compiled_network_trains_and_is_saved_like_any_other(tmp_path):
+    losses = []
+    for name, compile_it in (("plain", "false"), ("compiled", "true")):
+        model = "model={source: segtool, architecture: UNet, options: {width: 4}}"
+        run, _ = trainer(tmp_path / name, model, f"compile={compile_it}", "unary.epochs=1")
+        run.run()
+        load_segmenter(tmp_path / name)
+        losses.append(json.loads(run.folder.history.read_text().splitlines()[0])["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
