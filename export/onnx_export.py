@@ -14,6 +14,7 @@ from onnx import ModelProto, helper
 
 from segtool.card import METADATA_KEY, ModelCard
 from segtool.export.graph import INPUT, DeployedGraph
+from segtool.export.half import halve
 from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
 from segtool.export.tidy import tidy
 from segtool.files import atomic_path
@@ -27,6 +28,7 @@ def export_onnx(
     iterations: int | None = None,
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
+    fp16: bool = False,
 ) -> ModelCard:
     """Writes the model of a run folder or checkpoint as ONNX, checked, with its card inside.
 
@@ -36,6 +38,7 @@ def export_onnx(
         iterations: mean-field iterations; the card's own when not given.
         size: fixed (height, width); dynamic when not given.
         probabilities: also output all class probabilities.
+        fp16: the network in float16; the CRF has float32 in any case.
 
     Returns:
         The card that the file holds.
@@ -44,6 +47,12 @@ def export_onnx(
     if card.crf is not None and segmenter.crf is not None:
         segmenter.crf.iterations = iterations or card.crf.iterations
         card = card.model_copy(update={"crf": segmenter.crf.to_card()})
+    # The padding inside makes every size divisible; the network's own check cannot see that in a trace.
+    network: Any = segmenter.network
+    network.requires_divisible_input_shape = False
+    if fp16:
+        halve(segmenter)
+        card = card.model_copy(update={"precision": "float16"})
     with _quiet():
         model = _trace(DeployedGraph(segmenter, probabilities), size)
         if card.crf is not None:
@@ -58,9 +67,6 @@ def export_onnx(
 
 
 def _trace(graph: DeployedGraph, size: tuple[int, int] | None) -> ModelProto:
-    # The padding inside makes every size divisible; the network's own check cannot see that in a trace.
-    network: Any = graph.segmenter.network
-    network.requires_divisible_input_shape = False
     dim = torch.export.Dim
     dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
     height, width = size or (96, 64)

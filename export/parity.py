@@ -14,8 +14,9 @@ from segtool.prediction import Prediction
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.predict import TorchPredictor
 
-MIN_AGREEMENT = 0.9999
-MAX_ABS_DP = 1e-3
+# Of the model's precision: least share of equal labels, largest difference of the winning probability. A float16
+# network may put a boundary pixel on the other side, and there the probability of the winner jumps.
+TOLERANCES = {"float32": (0.9999, 1e-3), "float16": (0.997, 0.25)}
 
 Predictor = Callable[[NDArray[np.uint8]], Prediction]
 
@@ -25,8 +26,8 @@ def verify(
     model: Path,
     images: Iterable[NDArray[np.uint8]],
     *,
-    min_agreement: float = MIN_AGREEMENT,
-    max_abs_dp: float = MAX_ABS_DP,
+    min_agreement: float | None = None,
+    max_abs_dp: float | None = None,
 ) -> list[ParityRecord]:
     """Compares an exported file with the checkpoint that it came from.
 
@@ -34,8 +35,8 @@ def verify(
         run: run folder or checkpoint.
         model: the `.onnx` file.
         images: uint8 [H,W,3].
-        min_agreement: least share of pixels with the same label.
-        max_abs_dp: largest difference of the winning class' probability.
+        min_agreement: least share of pixels with the same label; of the file's precision when not given.
+        max_abs_dp: largest difference of the winning class' probability; likewise.
 
     Returns:
         One record with the portable function bodies, one with the native library.
@@ -54,7 +55,9 @@ def verify(
         expected = reference(image)
         for difference, deployed in zip(differences.values(), (bodies, native), strict=True):
             difference.update(expected, deployed(image))
-    return [d.record(name, min_agreement, max_abs_dp) for name, d in differences.items()]
+    least, most = TOLERANCES[bodies.card.precision]
+    limits = (min_agreement or least, max_abs_dp or most)
+    return [d.record(name, bodies.card.precision, *limits) for name, d in differences.items()]
 
 
 class _Difference:
@@ -73,13 +76,13 @@ class _Difference:
         self.max_dp = float(np.maximum(self.max_dp, dp.max()))
         self.sum_dp += float(dp.sum(dtype=np.float64))
 
-    def record(self, backend: str, min_agreement: float, max_abs_dp: float) -> ParityRecord:
+    def record(self, backend: str, precision: str, min_agreement: float, max_abs_dp: float) -> ParityRecord:
         if not self.pixels:
             raise SegtoolError("no images to verify with", mend="give a folder of images with --images")
         agreement = self.same / self.pixels
         return ParityRecord(
             backend=backend,
-            precision="float32",
+            precision=precision,
             versions={name: metadata.version(name) for name in ("torch", "onnxruntime")},
             images=self.images,
             label_agreement=agreement,

@@ -5,9 +5,11 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch.onnx import ONNXProgram
 
+from segtool.export.names import name_nodes
+
 
 def tidy(program: ONNXProgram | None) -> ModelProto:
-    """Folds constants, merges equal nodes, drops unused ones and the exporter's notes of its sources.
+    """Folds constants, merges equal nodes, drops unused ones, names the rest, and drops the exporter's notes.
 
     The exporter's own optimizer does more than a runtime needs and takes most of a minute.
     """
@@ -19,5 +21,6 @@ def tidy(program: ONNXProgram | None) -> ModelProto:
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
+    name_nodes(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
     return program.model_proto

@@ -23,7 +23,7 @@ def command(run: Path, model: Path, images: Path | None, limit: int, out: Path |
     """Prove that the exported MODEL gives what RUN gives in PyTorch.
 
     Runs the file with its portable function bodies and with the native library. Exit code 1 if either is
-    outside tolerance: 99.99 % of labels, 0.001 of the winning probability.
+    outside tolerance: 99.99 % of labels, 0.001 of the winning probability; for a file in half precision 99.7 %, 0.25.
     """
     from segtool.cli.tables import print_parity
     from segtool.export.parity import verify

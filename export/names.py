@@ -1,0 +1,36 @@
+"""Node names that tell where one is: `network/encoder/layer1/0/conv1/Conv`, `crf/iteration_3/bilateral`."""
+
+import ast
+from collections import Counter
+
+from onnx_ir import Graph, Node
+
+_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules that a node comes from
+_ROOT = "segmenter."
+_STEPS = {"SpatialFilter": "spatial", "BilateralFilter": "bilateral", "MeanFieldUpdate": "update"}
+
+
+def name_nodes(graph: Graph) -> None:
+    """Names each node after the module that it comes from, and those of the CRF after their iteration."""
+    taken: Counter[str] = Counter()
+    iteration, inside = 1, "input"
+    for node in graph:
+        scope = _scope(node)
+        if scope:
+            inside = "output"  # what follows without a module comes after the segmenter
+        if node.op_type == "BilateralLattice":
+            name = "crf/lattice"
+        elif node.op_type in _STEPS:
+            name = f"crf/iteration_{iteration}/{_STEPS[node.op_type]}"
+        else:
+            name = f"{scope or inside}/{node.op_type}"
+        iteration += node.op_type == "MeanFieldUpdate"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+
+
+def _scope(node: Node) -> str:
+    """The module of a node, below the segmenter; empty for what lies around it."""
+    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+    modules = [scope for scope in scopes[:-1] if scope.startswith(_ROOT)]  # the last is the operation
+    return modules[-1].removeprefix(_ROOT).replace(".", "/") if modules else "padding" * ("segmenter" in scopes)
