@@ -1,4 +1,4 @@
-"""One page: upload an image, compare the labels before and after the CRF."""
+"""One page: upload an image, compare the labels before and after the CRF, take what you need home."""
 
 import os
 import time
@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # Before gradio is imported: a demo of one's own images tells nobody.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -17,40 +15,68 @@ import gradio as gr
 
 from segtool.card import ModelCard
 from segtool.demo.legend import legend_html
+from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
 from segtool.errors import SegtoolError
-from segtool.images import list_images, overlay, read_image
+from segtool.images import list_images, read_image
 from segtool.runtime import OnnxModel
 
-Answer = tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], str, str]
+MAX_PIXELS = 16_000_000
+MAX_FILE = "32mb"
+_WAITING = 32  # requests that may wait; more are refused with a message
+_MINUTES = 15  # for which results and files of a visitor are kept
+_NEVER_MIND = gr.skip()
 
 
-def build_demo(model: OnnxModel, examples: Path | None = None) -> gr.Blocks:
-    """The page for a model; `examples` is a folder of images to click on."""
+def build_demo(model: OnnxModel, examples: Path | None = None, max_pixels: int = MAX_PIXELS) -> gr.Blocks:
+    """The page for a model.
+
+    Args:
+        examples: a folder of images to click on.
+        max_pixels: of an upload; larger ones are refused before they are decoded.
+    """
     card = model.card
-    with gr.Blocks(title=f"segtool: {card.architecture}") as page:
+    with gr.Blocks(title=f"segtool: {card.architecture}", delete_cache=(60 * _MINUTES, 60 * _MINUTES)) as page:
         gr.Markdown(_heading(card))
+        result = gr.State(time_to_live=60 * _MINUTES)
         with gr.Row():
             with gr.Column(scale=1):
                 # image_mode=None: the file as it was uploaded, not converted by gradio.
                 upload = gr.Image(
-                    type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"], elem_id="upload"
+                    type="filepath",
+                    image_mode=None,
+                    label="Image",
+                    sources=["upload", "clipboard", "webcam"],
+                    elem_id="upload",
                 )
                 upload.preprocess = _naming_what_is_no_image(upload.preprocess)
-                opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels")
                 button = gr.Button("Segment", variant="primary")
+                opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels", elem_id="opacity")
+                only = gr.CheckboxGroup(
+                    [(c.name, c.id) for c in card.classes], label="Show only these classes", elem_id="only"
+                )
             with gr.Column(scale=2):
                 slider = gr.ImageSlider(label=_slider_label(card), type="numpy", elem_id="result", max_height=720)
                 timing = gr.Markdown(elem_id="timing")
-        legend = gr.HTML(legend_html(card, None), elem_id="legend")
+                legend = gr.HTML(legend_html(card, None), elem_id="legend")
+                downloads = gr.HTML(elem_id="downloads")
+                with gr.Accordion("Confidence", open=False, elem_id="confidence"):
+                    heat = gr.Image(label="Dark: unsure. Yellow: sure.", interactive=False, buttons=["fullscreen"])
+                with gr.Accordion("Numbers", open=False):
+                    numbers = gr.JSON(elem_id="numbers")
         if examples is not None:
             gr.Examples([str(p) for p in list_images(examples)[:8]], upload)
-        answer = _answerer(model)
+        shown = [slider, downloads]
         gr.on(
-            [button.click, upload.upload, opacity.release],
-            answer,
-            [upload, opacity],
-            [slider, timing, legend],
+            [button.click, upload.upload],
+            _segmenter(model, max_pixels),
+            [upload, opacity, only],
+            [result, *shown, timing, legend, heat, numbers],
+            api_name="segment",
+            api_description="Segments an image file; the last of the answers holds the area of each class.",
         )
+        # The model is not asked again for what is only drawn differently.
+        gr.on([opacity.release, only.change], _redrawer(card), [result, opacity, only], shown, api_visibility="private")
+    page.queue(max_size=_WAITING, default_concurrency_limit=2)
     return page
 
 
@@ -63,35 +89,42 @@ def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., An
     def checked(payload: Any) -> Any:
         try:
             return preprocess(payload)
+        except Image.DecompressionBombError as error:
+            raise gr.Error("That image is far too large.") from error
         except (UnidentifiedImageError, OSError) as error:
             raise gr.Error("That file is not an image.") from error
 
     return checked
 
 
-def _answerer(model: OnnxModel) -> Callable[[str | None, float], Answer]:
-    def answer(path: str | None, opacity: float) -> Answer:
+def _segmenter(model: OnnxModel, max_pixels: int) -> Callable[..., list[Any]]:
+    def segment(path: str | None, opacity: float, only: list[int]) -> list[Any]:
         if path is None:
             raise gr.Error("Upload an image first.")
         try:
-            image = read_image(Path(path))
+            image = read_image(Path(path), max_pixels)
             start = time.perf_counter()
             prediction = model(image)
         except SegtoolError as error:
             # The path is the server's temporary file, of no use to the person.
             raise gr.Error(error.what) from error
-        seconds = time.perf_counter() - start
-        colors = model.card.colors
-        after = overlay(image, prediction.labels, colors, opacity)
-        if prediction.unary_labels is None:
-            before, changed = image, None
-        else:
-            before = overlay(image, prediction.unary_labels, colors, opacity)
-            changed = float((prediction.labels != prediction.unary_labels).mean())
-        text = _timing(image.shape, seconds, float(prediction.confidence.mean()), changed)
-        return (before, after), text, legend_html(model.card, prediction.labels)
+        result = Result(image, prediction, time.perf_counter() - start)
+        drawn, legend = _drawn(result, model.card, opacity, only), legend_html(model.card, prediction.labels)
+        return [result, *drawn, _timing(result), legend, confidence_map(result), areas(result, model.card)]
 
-    return answer
+    return segment
+
+
+def _redrawer(card: ModelCard) -> Callable[..., list[Any]]:
+    def redraw(result: Result | None, opacity: float, only: list[int]) -> list[Any]:
+        return [_NEVER_MIND] * 2 if result is None else _drawn(result, card, opacity, only)
+
+    return redraw
+
+
+def _drawn(result: Result, card: ModelCard, opacity: float, only: list[int]) -> list[Any]:
+    """The slider's pictures, and the links to the files."""
+    return [before_and_after(result, card, opacity, only), download_links(result, card, opacity)]
 
 
 def _heading(card: ModelCard) -> str:
@@ -109,11 +142,13 @@ def _slider_label(card: ModelCard) -> str:
     return "Before the CRF | after the CRF" if card.crf is not None else "Image | labels"
 
 
-def _timing(shape: tuple[int, ...], seconds: float, confidence: float, changed: float | None) -> str:
+def _timing(result: Result) -> str:
+    height, width = result.prediction.labels.shape
     parts = [
-        f"**{1000 * seconds:.0f} ms** for {shape[1]}x{shape[0]} pixels",
-        f"mean confidence {confidence:.2f}",
+        f"**{1000 * result.seconds:.0f} ms** for {width}x{height} pixels",
+        f"mean confidence {result.prediction.confidence.mean():.2f}",
     ]
-    if changed is not None:
+    if result.prediction.unary_labels is not None:
+        changed = float((result.prediction.labels != result.prediction.unary_labels).mean())
         parts.append(f"the CRF changed {100 * changed:.1f} % of the labels")
     return " · ".join(parts)

@@ -14,15 +14,18 @@ RGB = NDArray[np.uint8]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def read_image(path: Path) -> RGB:
+def read_image(path: Path, max_pixels: int | None = None) -> RGB:
     """Reads a picture as uint8 [H,W,3] RGB.
 
     Rotated as EXIF says; greyscale is repeated, transparency laid on black, 16 bits scaled to 8.
 
+    Args:
+        max_pixels: larger pictures are refused before they are decoded.
+
     Raises:
-        SegtoolError: missing, truncated or not an image.
+        SegtoolError: missing, truncated, too large or not an image.
     """
-    return _open(path, as_rgb)
+    return _open(path, as_rgb, max_pixels)
 
 
 def read_label_map(path: Path) -> NDArray[np.uint8]:
@@ -34,9 +37,10 @@ def read_label_map(path: Path) -> NDArray[np.uint8]:
     return _open(path, lambda image: _as_labels(image, path))
 
 
-def _open(path: Path, convert: Callable[[Image.Image], RGB]) -> RGB:
+def _open(path: Path, convert: Callable[[Image.Image], RGB], max_pixels: int | None = None) -> RGB:
     try:
         with Image.open(path) as image:
+            _check_size(image, path, max_pixels)
             image.load()
             return convert(image)
     except FileNotFoundError as error:
@@ -45,6 +49,16 @@ def _open(path: Path, convert: Callable[[Image.Image], RGB]) -> RGB:
         raise SegtoolError("not an image", where=path, mend="remove it or replace it") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise SegtoolError(f"unreadable image ({error})", where=path, mend="replace it") from error
+
+
+def _check_size(image: Image.Image, path: Path, most: int | None) -> None:
+    width, height = image.size
+    if most is not None and width * height > most:
+        raise SegtoolError(
+            f"an image of {width}x{height} has more than {most / 1e6:.1f} million pixels",
+            where=path,
+            mend="scale it down",
+        )
 
 
 def as_rgb(image: Image.Image) -> RGB:
@@ -99,13 +113,18 @@ def overlay(image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, 
 
 
 def save_label_map(path: Path, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> None:
-    """Saves class ids [H,W] as a palette PNG: ids for programs, colours for people."""
+    """Saves class ids [H,W] as a palette PNG."""
+    with atomic_path(path) as temporary:
+        as_palette_image(labels, colors).save(temporary)
+
+
+def as_palette_image(labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> Image.Image:
+    """Class ids [H,W] with a palette: ids for programs, colours for people."""
     image = Image.fromarray(labels)
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = np.array(colors, np.uint8).reshape(-1, 3)
     image.putpalette(palette.tobytes())
-    with atomic_path(path) as temporary:
-        image.save(temporary)
+    return image
 
 
 def save_image(path: Path, image: RGB) -> None:

@@ -1,5 +1,8 @@
 """The demo as a person uses it, in headless Chromium."""
 
+import base64
+import io
+import json
 import time
 
 import numpy as np
@@ -7,8 +10,10 @@ import pytest
 from PIL import Image
 
 from segtool.card import ClassInfo, ModelCard
-from segtool.demo.app import build_demo
+from segtool.demo.app import MAX_FILE, build_demo
 from segtool.demo.legend import legend_html
+from segtool.demo.pictures import Result, before_and_after, confidence_map
+from segtool.prediction import Prediction
 from segtool.runtime import load
 
 
@@ -21,36 +26,123 @@ def test_legend_names_classes_with_their_share(tiny_onnx):
     assert "&lt;b&gt;" in legend_html(odd, None)
 
 
-@pytest.mark.browser
-def test_upload_shows_the_result(browser, tiny_onnx, tmp_path, photo):
-    page = build_demo(load(tiny_onnx))
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        Image.fromarray(photo).save(tmp_path / "photo.png")
-        browser.get(url)
-        _wait(browser, "#upload input[type=file]").send_keys(str(tmp_path / "photo.png"))
-        _wait(browser, "#result img")
-        timing = _wait_text(browser, "#timing", "ms")
-        assert "131x97 pixels" in timing
-        assert "the CRF changed" in timing
-        assert len(browser.find_elements("css selector", "#result img")) == 2
-        assert "%" in browser.find_element("css selector", "#legend").text
-        browser.save_screenshot(str(tmp_path / "demo.png"))
-    finally:
-        page.close()
+@pytest.fixture(scope="module")
+def url(tiny_onnx):
+    """The page, served as the command serves it."""
+    page = build_demo(load(tiny_onnx), max_pixels=20_000)
+    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, max_file_size=MAX_FILE)
+    yield address
+    page.close()
+
+
+@pytest.fixture
+def picture(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.mark.browser
-def test_a_file_that_is_no_image_is_refused_in_words(browser, tiny_onnx, tmp_path):
-    page = build_demo(load(tiny_onnx))
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-        browser.get(url)
-        _wait(browser, "#upload input[type=file]").send_keys(str(tmp_path / "bad.png"))
-        assert "not an image" in _wait_text(browser, "body", "not an image")
-    finally:
-        page.close()
+def test_upload_shows_the_result(browser, url, tmp_path, picture):
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait(browser, "#result img")
+    timing = _wait_text(browser, "#timing", "ms")
+    assert "131x97 pixels" in timing
+    assert "the CRF changed" in timing
+    assert len(browser.find_elements("css selector", "#result img")) == 2
+    assert "%" in browser.find_element("css selector", "#legend").text
+    browser.save_screenshot(str(tmp_path / "demo.png"))
+
+
+@pytest.mark.browser
+def test_downloads_hold_the_labels(browser, url, tiny_onnx, picture, photo):
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait(browser, "#downloads a[download='mask.png']")
+    links = {a.get_attribute("download"): a.get_attribute("href") for a in _all(browser, "#downloads a")}
+    files = {name: base64.b64decode(href.partition("base64,")[2]) for name, href in links.items()}
+    labels = load(tiny_onnx)(photo).labels
+    mask = Image.open(io.BytesIO(files["mask.png"]))
+    np.testing.assert_array_equal(np.array(mask), labels)
+    assert mask.mode == "P"
+    assert Image.open(io.BytesIO(files["overlay.jpg"])).size == (131, 97)
+    found = json.loads(files["areas.json"])
+    assert {c["id"]: c["pixels"] for c in found["classes"]} == dict(
+        zip(*(values.tolist() for values in np.unique(labels, return_counts=True)), strict=True)
+    )
+
+
+@pytest.mark.browser
+def test_a_class_can_be_shown_alone_and_the_model_is_not_asked_again(browser, url, picture):
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    before = _wait(browser, "#result img").get_attribute("src")
+    timing = _wait_text(browser, "#timing", "ms")
+    _wait(browser, "#only input[type=checkbox]").click()
+    end = time.monotonic() + 40
+    while _all(browser, "#result img")[0].get_attribute("src") == before:
+        assert time.monotonic() < end, "the picture did not change"
+        time.sleep(0.2)
+    assert browser.find_element("css selector", "#timing").text == timing
+
+
+@pytest.mark.browser
+def test_it_fits_a_phone(browser, url, tmp_path, picture):
+    browser.set_window_size(420, 900)
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait(browser, "#result img")
+    _wait_text(browser, "#timing", "ms")
+    assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+    browser.save_screenshot(str(tmp_path / "phone.png"))
+
+
+@pytest.mark.browser
+def test_a_file_that_is_no_image_is_refused_in_words(browser, url, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(tmp_path / "bad.png"))
+    assert "not an image" in _wait_text(browser, "body", "not an image")
+
+
+def test_programs_can_use_it_too(url, tiny_onnx, picture, photo):
+    from gradio_client import Client, handle_file
+
+    client = Client(url, verbose=False)
+    *_, numbers = client.predict(handle_file(str(picture)), 0.5, [], api_name="/segment")
+    assert (numbers["width"], numbers["height"]) == (131, 97)
+    labels = load(tiny_onnx)(photo).labels
+    assert numbers["classes"][0]["pixels"] == np.bincount(labels.ravel()).max()
+
+
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(url, tmp_path):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png")
+    with pytest.raises(AppError, match="an image of 5000x5000 has more than 0.0 million pixels"):
+        Client(url, verbose=False).predict(handle_file(str(tmp_path / "large.png")), 0.5, [], api_name="/segment")
+
+
+def test_confidence_colours_go_from_dark_to_yellow():
+    confidence = np.array([[0.0, 0.25, 1.0]], np.float32)
+    result = Result(np.zeros((1, 3, 3), np.uint8), Prediction(np.zeros((1, 3), np.uint8), confidence), 0.1)
+    assert confidence_map(result).tolist() == [[[68, 1, 84], [59, 82, 139], [253, 231, 37]]]
+
+
+def test_only_the_chosen_classes_are_coloured(tiny_onnx):
+    card = load(tiny_onnx).card
+    image, labels = np.full((1, 2, 3), 200, np.uint8), np.array([[0, 1]], np.uint8)
+    result = Result(image, Prediction(labels, np.ones((1, 2), np.float32), labels), 0.1)
+    _, all_shown = before_and_after(result, card, 1.0, [])
+    _, one_shown = before_and_after(result, card, 1.0, [1])
+    assert tuple(all_shown[0, 0]) == card.colors[0]
+    assert tuple(one_shown[0, 1]) == card.colors[1]
+    assert one_shown[0, 0].tolist() == [106, 106, 106]
+
+
+def _all(browser, selector):
+    return browser.find_elements("css selector", selector)
 
 
 def _wait(browser, selector, seconds=40):

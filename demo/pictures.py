@@ -1,0 +1,95 @@
+"""What the page shows of a prediction."""
+
+import base64
+import io
+import json
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from segtool.card import ModelCard
+from segtool.images import RGB, as_palette_image, overlay
+from segtool.prediction import Prediction
+
+# Dark blue where the model is unsure, over green, to yellow where it is sure: five points of the viridis map.
+_HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
+
+
+class Result(NamedTuple):
+    """An image, what the model says of it, and how long that took in seconds."""
+
+    image: RGB
+    prediction: Prediction
+    seconds: float
+
+
+def before_and_after(result: Result, card: ModelCard, opacity: float, only: list[int]) -> tuple[RGB, RGB]:
+    """The image under the labels before and after the CRF; without a CRF, the image alone and under its labels.
+
+    Args:
+        opacity: of the labels, 0..1.
+        only: class ids to show; all if empty.
+    """
+    prediction = result.prediction
+    after = _overlay(result.image, prediction.labels, card, opacity, only)
+    if prediction.unary_labels is None:
+        return result.image, after
+    return _overlay(result.image, prediction.unary_labels, card, opacity, only), after
+
+
+def _overlay(image: RGB, labels: np.ndarray, card: ModelCard, opacity: float, only: list[int]) -> RGB:
+    mixed = overlay(image, labels, card.colors, opacity)
+    if only:
+        others = ~np.isin(labels, only)
+        mixed[others] = image[others] // 3 + 40  # dim, so that what is left stands out
+    return mixed
+
+
+def confidence_map(result: Result) -> RGB:
+    """The probability of the winning class as colours, from 0 (dark) to 1 (yellow)."""
+    place = np.clip(result.prediction.confidence, 0, 1) * (len(_HEAT) - 1)
+    low = np.minimum(place.astype(int), len(_HEAT) - 2)
+    share = (place - low)[..., None]
+    return np.round((1 - share) * _HEAT[low] + share * _HEAT[low + 1]).astype(np.uint8)
+
+
+def download_links(result: Result, card: ModelCard, opacity: float) -> str:
+    """Links to mask.png (class ids with a palette), overlay.jpg and areas.json, as HTML.
+
+    The files are in the links: nothing is kept on the server, and nothing of the upload's metadata is in them.
+    """
+    mixed = overlay(result.image, result.prediction.labels, card.colors, opacity)
+    files = {
+        "mask.png": ("image/png", _encoded(as_palette_image(result.prediction.labels, card.colors), "PNG")),
+        "overlay.jpg": ("image/jpeg", _encoded(Image.fromarray(mixed), "JPEG")),
+        "areas.json": ("application/json", json.dumps(areas(result, card), indent=2).encode()),
+    }
+    links = (
+        f"<a download='{name}' href='data:{kind};base64,{base64.b64encode(content).decode()}'>{name}</a>"
+        for name, (kind, content) in files.items()
+    )
+    return f"<p class='downloads'>Download: {' · '.join(links)}</p>"
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, quality=92)
+    return buffer.getvalue()
+
+
+def areas(result: Result, card: ModelCard) -> dict[str, object]:
+    """Size, time, and of each class that occurs its pixels and share, the largest first."""
+    labels = result.prediction.labels
+    pixels = np.bincount(labels.ravel(), minlength=256)
+    found = sorted((c for c in card.classes if pixels[c.id]), key=lambda c: -pixels[c.id])
+    return {
+        "width": labels.shape[1],
+        "height": labels.shape[0],
+        "milliseconds": round(1000 * result.seconds, 1),
+        "mean_confidence": round(float(result.prediction.confidence.mean()), 4),
+        "classes": [
+            {"id": c.id, "name": c.name, "pixels": int(pixels[c.id]), "share": pixels[c.id] / labels.size}
+            for c in found
+        ],
+    }
