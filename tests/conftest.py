@@ -39,6 +39,7 @@ TINY = [
     "crf.bilateral_beta=[13.0]",
     "crf.search_images=2",
     "joint.epochs=1",
+    "report.write=false",
 ]
 
 

@@ -91,7 +91,8 @@ def _callbacks(
     if stage.ema:
         # By linear interpolation, which leaves constant buffers (mean colour, class weights) as they are;
         # EMAWeightAveraging multiplies and adds, and lets them drift by rounding.
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema)))
+        average = get_ema_multi_avg_fn(stage.ema)  # type: ignore[no-untyped-call]
+        callbacks.append(WeightAveraging(multi_avg_fn=average))
     callbacks += [ProgressBar(), History(folder.history, report), LearningRateMonitor("step")]
     if stage.early_stopping:
         # Looked at after each validation, like the best: not at the end of epochs that have none.

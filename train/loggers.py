@@ -1,5 +1,6 @@
 """Where training logs to: TensorBoard always, W&B and MLflow where they are asked for. The CSV is history.csv."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,5 +34,7 @@ def build_loggers(config: TrainConfig, out: Path, stage: str) -> list[Logger]:
             WandbLogger(name=name, id=name.replace("/", "-"), project=PROJECT, save_dir=out, config=settings)
         )
     if "mlflow" in config.loggers:
-        loggers.append(MLFlowLogger(PROJECT, run_name=name, tracking_uri=f"file:{out.resolve() / 'mlruns'}"))
+        # A database in the run folder, unless a server is set up; MLflow 3 writes to no plain folder any more.
+        address = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{out.resolve() / 'mlflow.db'}")
+        loggers.append(MLFlowLogger(PROJECT, run_name=name, tracking_uri=address))
     return loggers

@@ -99,15 +99,22 @@ class PiecewiseTrainer:
         keep_freed_memory()
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         images: SegmentationDataset | None = None
-        for stage in self.stages:
-            if stage in self.state.done:
-                self._log(f"{stage}: done before")
-                continue
-            images = images or self._cached_images()
-            L.seed_everything(self.config.seed, verbose=False)
-            self._run_stage(stage, images)
+        try:
+            for stage in self.stages:
+                if stage in self.state.done:
+                    self._log(f"{stage}: done before")
+                    continue
+                images = images or self._cached_images()
+                L.seed_everything(self.config.seed, verbose=False)
+                self._run_stage(stage, images)
+        finally:
+            shutil.rmtree(self._cache_folder, ignore_errors=True)
         distributed.on_first(self._finish)
         return read_card(self.out / MODEL_FILE)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return self.out / "cache" / f"{distributed.rank()}"
 
     @property
     def _last(self) -> StageName:
@@ -146,8 +153,7 @@ class PiecewiseTrainer:
 
     def _cached_images(self) -> SegmentationDataset:
         copies = distributed.local_world()
-        folder = self.out / "cache" / f"{distributed.rank()}"
-        return cached(self.train_set, self.config.data.cache, folder, self._log, copies)
+        return cached(self.train_set, self.config.data.cache, self._cache_folder, self._log, copies)
 
     def _run_stage(self, stage: StageName, images: SegmentationDataset) -> None:
         segmenter = self._start_of(stage)
@@ -229,7 +235,6 @@ class PiecewiseTrainer:
         return scores
 
     def _finish(self) -> None:
-        shutil.rmtree(self.out / "cache", ignore_errors=True)
         write_gif(self.out / "snapshots", self.out / "progress.gif")
         save_curves(self.folder.history, self.out / "curves.png")
         with atomic_path(self.out / MODEL_FILE) as temporary:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.option("--preset", required=True, help="Name of a preset, or a YAML file of your own.")
+@click.option("--preset", required=True, help="One of the names below, or a YAML file of your own.")
 @data_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--stages", default="unary,crf,joint", show_default=True, help="Any of unary,crf,joint,control.")
@@ -39,6 +39,9 @@ def command(
     overrides: tuple[str, ...],
 ) -> None:
     """Train a network and its CRF in three piecewise stages.
+
+    \b
+    presets  quickstart, camvid-small, piecewise-crf, voc-resnet-skip, smp-hybrid, cityscapes-deeplab, ade20k-unet
 
     \b
     unary    the network alone

@@ -1,7 +1,9 @@
 """Presets, overrides, and what is said of unknown names."""
 
 import pytest
+from click.testing import CliRunner
 
+from segtool.cli import cli
 from segtool.errors import SegtoolError
 from segtool.train.piecewise import parse_stages
 from segtool.train.presets import load_config, preset_names
@@ -10,6 +12,11 @@ from segtool.train.presets import load_config, preset_names
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_valid(name):
     assert load_config(name, []).unary.epochs > 0
+
+
+def test_help_names_every_preset():
+    help_text = CliRunner().invoke(cli, ["train", "--help"]).output
+    assert all(name in help_text for name in preset_names())
 
 
 def test_override():

@@ -12,7 +12,7 @@ from ..conftest import TINY
 
 
 def run(out, start, *overrides, stages=("crf",), data="synthetic:64"):
-    config = load_config("quickstart", [*TINY, "report.write=false", *overrides])
+    config = load_config("quickstart", [*TINY, *overrides])
     trainer = PiecewiseTrainer(config, data, out, list(stages), start=start, report=lambda line: None)
     trainer.run()
     return load_segmenter(out)

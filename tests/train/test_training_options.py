@@ -24,7 +24,7 @@ from segtool.train.stage import StageModule
 
 from ..conftest import TINY
 
-FAST = [*TINY, "data.crop=[32, 32]", "report.write=false"]
+FAST = [*TINY, "data.crop=[32, 32]"]
 
 
 def trainer(out, *overrides, stages=("unary",), data="synthetic:32", **more):
