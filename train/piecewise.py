@@ -235,10 +235,22 @@ class PiecewiseTrainer:
         return scores
 
     def _finish(self) -> None:
+        self._warn_of_a_worse_stage()
         write_gif(self.out / "snapshots", self.out / "progress.gif")
         save_curves(self.folder.history, self.out / "curves.png")
         with atomic_path(self.out / MODEL_FILE) as temporary:
             shutil.copyfile(self.folder.best(self._last), temporary)
+
+    def _warn_of_a_worse_stage(self) -> None:
+        done, last = self.state.done, self._last
+        mious = {stage: (scores.after_crf or scores.before_crf).miou for stage, scores in done.items()}
+        best = max((stage for stage in mious if stage != "control"), key=lambda stage: mious[stage])
+        if mious[best] > mious[last]:
+            where = self.out / best / "best.safetensors"
+            self._log(
+                f"stage {last} ended with mIoU {100 * mious[last]:.2f}, below the {100 * mious[best]:.2f} of stage "
+                f"{best}, whose model is {where}"
+            )
 
     def _snapshots(self) -> Snapshots | None:
         config = self.config.snapshots

@@ -41,14 +41,11 @@ class StageModule(L.LightningModule):
         self.seed, self.mixed_precision = config.seed, config.precision != "32-true"
         self.before, self.after = self._no_counts(), self._no_counts()
         self._gathered = False
-        self.segmenter.network.requires_grad_(stage != "crf")
+        # Lightning leaves the mode as it is, and a segmenter that was loaded is not in that of training.
+        self.segmenter.train().network.train(stage != "crf").requires_grad_(stage != "crf")
 
     def _no_counts(self) -> Counts:
         return Counts.zeros(self.criterion.classes)
-
-    def on_train_epoch_start(self) -> None:
-        if self.stage == "crf":
-            self.segmenter.network.eval()  # batch norm keeps its statistics
 
     def training_step(self, batch: tuple[Tensor, ...], number: int) -> Tensor:
         # For dropout and the like: a step depends on where it is, not on what ran before it.

@@ -56,6 +56,30 @@ def test_joint_stage_trains_both(tiny_run):
     assert any(not torch.equal(x, y) for x, y in zip(a.network.parameters(), b.network.parameters(), strict=True))
 
 
+def test_batch_norm_learns_but_in_the_crf_stage(tiny_run):
+    """Its running statistics move where the network is trained, and stay where it is fixed."""
+
+    def counted(stage):
+        state = torch.load(tiny_run / stage / "last.ckpt", weights_only=False)["state_dict"]
+        return {int(v) for k, v in state.items() if k.endswith("num_batches_tracked")}
+
+    batches = 160 // 8
+    assert counted("unary") == {2 * batches}  # two epochs
+    before = load_segmenter(tiny_run / "crf" / "best.safetensors")[0].network
+    tracked = {int(v) for k, v in before.state_dict().items() if k.endswith("num_batches_tracked")}
+    assert counted("crf") == tracked
+    assert counted("joint") == {next(iter(tracked)) + batches}  # one more
+
+
+def test_a_stage_that_made_it_worse_is_named(tmp_path):
+    said = []
+    config = load_config("quickstart", [*TINY, "joint.learning_rate=30", "joint.gradient_clip=0"])
+    stages = ["unary", "crf", "joint"]
+    PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", stages, report=said.append).run()
+    assert "below the" in said[-1]
+    assert said[-1].endswith(str(tmp_path / "run" / "crf" / "best.safetensors"))
+
+
 def test_card_tells_the_training_data(tiny_run):
     card = read_card(tiny_run / "model.safetensors")
     assert (card.trained_on.dataset, card.trained_on.image_count) == ("synthetic", 160)
