@@ -47,6 +47,7 @@ def test_network_can_be_built(name):
         assert network(torch.rand(1, 3, 64, 64)).shape == (1, 7, 64, 64)
 
 
+@pytest.mark.slow
 def test_piecewise_crf(tmp_path):
     """Dilated backbone; three stages one after the other; T = 5 while learning, 10 in the model; all the plots."""
     write_voc(tmp_path, scale=8)
@@ -70,6 +71,7 @@ def test_piecewise_crf(tmp_path):
     assert {"miou", "pixel_accuracy", "confusion"} <= set(classes)
 
 
+@pytest.mark.slow
 def test_voc_resnet_skip(tmp_path):
     """ResNet encoder, skips, transposed convolutions; void never counts; best and periodic checkpoints; pictures."""
     write_voc(tmp_path, scale=8)
@@ -103,6 +105,7 @@ def test_void_never_contributes_to_the_loss(preset):
     torch.testing.assert_close(criterion(changed, labels), loss.detach())
 
 
+@pytest.mark.slow
 def test_smp_hybrid(tmp_path, photo):
     """Any architecture; CE + Dice + focal; then the images that fail are explained."""
     write_folder(tmp_path / "data", photo, images=3)
@@ -119,6 +122,7 @@ def test_smp_hybrid(tmp_path, photo):
     assert len(list((folder / "errors").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_cityscapes_deeplab(tmp_path):
     """labelIds become the 19 classes; weights from the data; the encoder is frozen and then freed block by block."""
     write_cityscapes(tmp_path, scale=4)
@@ -143,6 +147,7 @@ def test_cityscapes_deeplab(tmp_path):
     assert not any(frozen[5 + len(callback.blocks) :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["Unet", "MAnet"])
 def test_cityscapes_with_other_architectures(tmp_path, architecture):
     write_cityscapes(tmp_path, scale=4)
@@ -151,6 +156,7 @@ def test_cityscapes_with_other_architectures(tmp_path, architecture):
     assert len(run.train_set.classes) == 19
 
 
+@pytest.mark.slow
 def test_ade20k_unet(tmp_path):
     """The plain U-Net; Adam 1e-3 falling on plateaus; automatic batches; pictures at epochs 0, 5, ... and a GIF."""
     write_ade20k(tmp_path, scale=8, images=2)

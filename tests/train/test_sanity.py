@@ -39,6 +39,7 @@ def test_a_bad_rate_is_found_out(tmp_path, rate):
     assert found.steps == 30
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     """It needs no run folder of its own, says so in words, and exits with 1 when it failed."""
     write_voc(tmp_path, scale=8)

@@ -50,6 +50,7 @@ def test_crf_on_a_checkpoint_whatever_the_preset_says(tiny_run, tmp_path):
     assert (card.architecture, card.encoder) == ("FPN", "tu-mobilenetv3_small_050")
 
 
+@pytest.mark.slow
 def test_joint_on_a_finished_run(tiny_run, tmp_path):
     segmenter, card = run(tmp_path / "run", tiny_run, stages=("joint",))
     assert card.crf is not None

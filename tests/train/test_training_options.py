@@ -81,6 +81,7 @@ def test_checkpoints_that_are_all_kept(tmp_path):
     assert load_segmenter(tmp_path / "run" / "unary" / kept[0])[1].names
 
 
+@pytest.mark.slow
 def test_snapshots_show_the_same_images_and_become_a_gif(tmp_path):
     run, _ = trainer(
         tmp_path / "run", "snapshots={every: 2, images: 3}", "unary.epochs=5", "data.crop=[64, 64]",
@@ -129,6 +130,7 @@ def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_report_at_the_end_explains_failures(tmp_path):
     run, _ = trainer(tmp_path / "run", "report={write: true, failures: 0.9}")
     run.run()
@@ -183,6 +185,7 @@ def test_saved_bytes_of_a_convolution_and_a_relu_by_hand(model):
     assert 4 * floats <= found <= 4 * floats + 8 * pixels * 3  # labels besides
 
 
+@pytest.mark.slow
 def test_automatic_batch_size_stays_that_of_the_first_start(tmp_path, monkeypatch):
     run, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1")
     run.run()
