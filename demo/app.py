@@ -20,14 +20,12 @@ from segtool.errors import SegtoolError
 from segtool.images import list_images, read_image
 from segtool.runtime import OnnxModel
 
-MAX_PIXELS = 16_000_000
 MAX_FILE = "32mb"
 _WAITING = 32  # requests that may wait; more are refused with a message
 _MINUTES = 15  # for which results and files of a visitor are kept
-_NEVER_MIND = gr.skip()
 
 
-def build_demo(model: OnnxModel, examples: Path | None = None, max_pixels: int = MAX_PIXELS) -> gr.Blocks:
+def build_demo(model: OnnxModel, examples: Path | None, max_pixels: int) -> gr.Blocks:
     """The page for a model.
 
     Args:
@@ -117,7 +115,7 @@ def _segmenter(model: OnnxModel, max_pixels: int) -> Callable[..., list[Any]]:
 
 def _redrawer(card: ModelCard) -> Callable[..., list[Any]]:
     def redraw(result: Result | None, opacity: float, only: list[int]) -> list[Any]:
-        return [_NEVER_MIND] * 2 if result is None else _drawn(result, card, opacity, only)
+        return [gr.skip(), gr.skip()] if result is None else _drawn(result, card, opacity, only)
 
     return redraw
 

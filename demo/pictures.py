@@ -1,7 +1,6 @@
 """What the page shows of a prediction."""
 
 import base64
-import io
 import json
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from segtool.card import ModelCard
-from segtool.images import RGB, as_palette_image, overlay
+from segtool.images import RGB, as_palette_image, data_uri, overlay
 from segtool.prediction import Prediction
 
 # Dark blue where the model is unsure, over green, to yellow where it is sure: five points of the viridis map.
@@ -60,22 +59,14 @@ def download_links(result: Result, card: ModelCard, opacity: float) -> str:
     The files are in the links: nothing is kept on the server, and nothing of the upload's metadata is in them.
     """
     mixed = overlay(result.image, result.prediction.labels, card.colors, opacity)
+    numbers = base64.b64encode(json.dumps(areas(result, card), indent=2).encode()).decode()
     files = {
-        "mask.png": ("image/png", _encoded(as_palette_image(result.prediction.labels, card.colors), "PNG")),
-        "overlay.jpg": ("image/jpeg", _encoded(Image.fromarray(mixed), "JPEG")),
-        "areas.json": ("application/json", json.dumps(areas(result, card), indent=2).encode()),
+        "mask.png": data_uri(as_palette_image(result.prediction.labels, card.colors)),
+        "overlay.jpg": data_uri(Image.fromarray(mixed), "JPEG", quality=92),
+        "areas.json": f"data:application/json;base64,{numbers}",
     }
-    links = (
-        f"<a download='{name}' href='data:{kind};base64,{base64.b64encode(content).decode()}'>{name}</a>"
-        for name, (kind, content) in files.items()
-    )
+    links = (f"<a download='{name}' href='{address}'>{name}</a>" for name, address in files.items())
     return f"<p class='downloads'>Download: {' · '.join(links)}</p>"
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, quality=92)
-    return buffer.getvalue()
 
 
 def areas(result: Result, card: ModelCard) -> dict[str, object]:

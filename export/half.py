@@ -10,8 +10,8 @@ from segtool.train.models import Segmenter
 def halve(segmenter: Segmenter) -> None:
     """Puts the network of a segmenter in float16 between two casts, so that the exported graph is strongly typed.
 
-    The normalisation before it, softmax and CRF after it stay in float32: levels differ by less than float16 can tell
-    apart at 255, and the mean field adds up many small messages.
+    The normalisation before it, softmax and CRF after it stay in float32: the kernels are functions of differences of
+    levels, and the mean field adds up many small messages.
     """
     # Hooks rather than a module around it: the names of its parts, which become names of nodes, stay.
     segmenter.network.half()

@@ -33,4 +33,6 @@ def _scope(node: Node) -> str:
     """The module of a node, below the segmenter; empty for what lies around it."""
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
     modules = [scope for scope in scopes[:-1] if scope.startswith(_ROOT)]  # the last is the operation
-    return modules[-1].removeprefix(_ROOT).replace(".", "/") if modules else "padding" * ("segmenter" in scopes)
+    if modules:
+        return modules[-1].removeprefix(_ROOT).replace(".", "/")
+    return "segmenter" if "segmenter" in scopes else ""

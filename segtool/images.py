@@ -1,7 +1,10 @@
 """Reading pictures of any kind as RGB bytes, and drawing label maps."""
 
+import base64
+import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,3 +134,20 @@ def save_image(path: Path, image: RGB) -> None:
     """Saves RGB [H,W,3] in the format that the suffix names."""
     with atomic_path(path) as temporary:
         Image.fromarray(image).save(temporary)
+
+
+def scaled_to_width(image: RGB, width: int) -> RGB:
+    """The picture at another width, its proportions kept."""
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+def data_uri(image: Image.Image, form: str = "PNG", **options: Any) -> str:
+    """The picture as a `data:` address, so that a page needs no file beside it.
+
+    Args:
+        form: PNG, JPEG or another that Pillow writes; `options` are Pillow's for it.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -73,12 +73,26 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         SegtoolError: not a safetensors file, no card, or a newer schema.
     """
+    return parse_card(_card_text(path), path)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a run folder or a file with a card, rather than weights alone or nothing.
+
+    Raises:
+        SegtoolError: a damaged .safetensors file.
+    """
+    if path.suffix == ".safetensors" and path.is_file():
+        return _card_text(path) is not None
+    return path.is_dir()
+
+
+def _card_text(path: Path) -> str | None:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
+            return (file.metadata() or {}).get(METADATA_KEY)
     except (safetensors.SafetensorError, OSError) as error:
         raise SegtoolError(f"not a readable checkpoint ({error})", where=path) from error
-    return parse_card(text, path)
 
 
 def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:

@@ -106,6 +106,8 @@ class CrfStageConfig(StageConfig):
 class JointStageConfig(StageConfig):
     """Stage 3: loss(Q_T) + unary_loss * loss(unary)."""
 
+    freeze_batch_norm: bool = True  # its statistics, which small batches would only blur
+
     unary_loss: float = Field(default=0.5, ge=0)
     crf_learning_rate: float = Field(default=0.003, gt=0)
 

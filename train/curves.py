@@ -9,9 +9,14 @@ from matplotlib.figure import Figure
 from segtool.files import atomic_path
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a history.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def training_curves(history: Path) -> Figure:
     """Loss and validation mIoU over the epochs of all stages."""
-    rows: list[dict[str, Any]] = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    rows = read_history(history)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for stage in dict.fromkeys(row["stage"] for row in rows):

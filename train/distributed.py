@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from segtool.train.device import device
+
 T = TypeVar("T")
 # The first process works alone for hours (scoring, checking data) while the others wait.
 _PATIENCE = timedelta(days=2)
@@ -20,7 +22,7 @@ def start() -> None:
     if world() == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     _control = dist.new_group(backend="gloo", timeout=_PATIENCE)
 

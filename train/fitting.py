@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     WeightAveraging,
 )
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -22,7 +23,6 @@ from segtool.files import ensure_folder
 from segtool.train import distributed
 from segtool.train.callbacks import History, KeepBest, KeepEvery, ProgressBar, Snapshots, UnfreezeEncoder
 from segtool.train.config import TrainConfig, UnaryStageConfig
-from segtool.train.loggers import build_loggers
 from segtool.train.optimizers import validation_rhythm
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule
@@ -37,6 +37,8 @@ def fit_stage(
     train: DataLoader,
     val: DataLoader,
     *,
+    trained: bool,
+    loggers: list[Logger],
     save: Save,
     report: Callable[[str], None],
     snapshots: Snapshots | None = None,
@@ -44,6 +46,7 @@ def fit_stage(
     """Trains a stage, from where an interrupted run stopped if it did.
 
     Args:
+        trained: whether it starts from trained weights; then these are kept unless an epoch is better.
         save: writes the segmenter as it is now to a file.
         report: told one line an epoch.
 
@@ -63,8 +66,8 @@ def fit_stage(
         check_val_every_n_epoch=validation_rhythm(stage),
         accumulate_grad_batches=stage.accumulate,
         precision=config.precision,
-        num_sanity_val_steps=0,
-        logger=build_loggers(config, folder.path, module.stage),
+        num_sanity_val_steps=-1 if trained else 0,  # -1: all validation images
+        logger=loggers,
         log_every_n_steps=10,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -87,7 +90,7 @@ def _callbacks(
     snapshots: Snapshots | None,
 ) -> list[Callback]:
     stage, own = module.stage_config, folder.path / module.stage
-    callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)))]
+    callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)), report)]
     if stage.ema:
         # By linear interpolation, which leaves constant buffers (mean colour, class weights) as they are;
         # EMAWeightAveraging multiplies and adds, and lets them drift by rounding.

@@ -1,14 +1,14 @@
 """The batches of a stage."""
 
+import os
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from segtool.train.config import TrainConfig
 from segtool.train.data import SegmentationDataset
 from segtool.train.data.augment import TrainingCrops, WholeImages
-from segtool.train.data.cache import default_workers
+from segtool.train.device import device
 from segtool.train.distributed import rank, world
 from segtool.train.models import Segmenter
 from segtool.train.seeds import EpochSampler
@@ -52,9 +52,10 @@ def worker_count(config: TrainConfig) -> int:
     """Processes that read and augment."""
     if config.data.workers is not None:
         return config.data.workers
-    return default_workers("cuda" if torch.cuda.is_available() else "cpu")
+    # None where the processor also trains.
+    return 0 if device().type == "cpu" else min(8, len(os.sched_getaffinity(0)))
 
 
 def _settings(workers: int) -> dict[str, Any]:
-    settings: dict[str, Any] = {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
+    settings: dict[str, Any] = {"num_workers": workers, "pin_memory": device().type == "cuda"}
     return settings | ({"persistent_workers": True, "prefetch_factor": 4} if workers else {})

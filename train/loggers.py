@@ -23,16 +23,17 @@ def check_loggers(config: TrainConfig) -> None:
             raise SegtoolError(f"{name} is not installed", where="loggers", mend=f"pip install {name}")
 
 
-def build_loggers(config: TrainConfig, out: Path, stage: str) -> list[Logger]:
-    """The loggers of a stage; each run is named after its folder."""
+def build_loggers(config: TrainConfig, out: Path, stage: str, run: str) -> list[Logger]:
+    """The loggers of a stage; each run is named after its folder.
+
+    Args:
+        run: its identifier, so that a resumed run goes on in the same place.
+    """
     loggers: list[Logger] = [TensorBoardLogger(str(out), name="logs", version=stage)]
     name = f"{out.resolve().name}/{stage}"
     if "wandb" in config.loggers:
         settings = config.model_dump(mode="json")
-        # Its id, so that a resumed run goes on in the same place.
-        loggers.append(
-            WandbLogger(name=name, id=name.replace("/", "-"), project=PROJECT, save_dir=out, config=settings)
-        )
+        loggers.append(WandbLogger(name=name, id=f"{run}-{stage}", project=PROJECT, save_dir=out, config=settings))
     if "mlflow" in config.loggers:
         # A database in the run folder, unless a server is set up; MLflow 3 writes to no plain folder any more.
         address = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{out.resolve() / 'mlflow.db'}")

@@ -28,7 +28,7 @@ from segtool.train.evaluation.run import evaluate
 from segtool.train.evaluation.workers import Workers
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
-from segtool.train.loggers import check_loggers
+from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss, class_frequency
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
@@ -125,9 +125,8 @@ class PiecewiseTrainer:
         available: set[StageName] = set(self.state.done)  # type: ignore[arg-type]
         for stage in self.stages:
             needed = _PREVIOUS.get(stage)
-            if self.start is not None and needed not in self.stages:
-                available |= {needed} if needed else set()
-            if needed is not None and needed not in available:
+            from_file = self.start is not None and needed not in self.stages
+            if needed is not None and needed not in available and not from_file:
                 mend = f"--stages {needed},{stage}, or --from CHECKPOINT"
                 raise SegtoolError(f"stage {stage} needs stage {needed}", where=self.out, mend=mend)
             available.add(stage)
@@ -176,6 +175,8 @@ class PiecewiseTrainer:
             self.folder,
             training_batches(stage, self.config, images, segmenter, size),
             validation_batches(self.config, self.val_set),
+            trained=stage != "unary" or self.start is not None,
+            loggers=build_loggers(self.config, self.out, stage, self.state.id),
             save=lambda path: save_checkpoint(path, segmenter, self._card(segmenter)),
             report=self._log,
             snapshots=self._snapshots(),
@@ -235,22 +236,10 @@ class PiecewiseTrainer:
         return scores
 
     def _finish(self) -> None:
-        self._warn_of_a_worse_stage()
         write_gif(self.out / "snapshots", self.out / "progress.gif")
         save_curves(self.folder.history, self.out / "curves.png")
         with atomic_path(self.out / MODEL_FILE) as temporary:
             shutil.copyfile(self.folder.best(self._last), temporary)
-
-    def _warn_of_a_worse_stage(self) -> None:
-        done, last = self.state.done, self._last
-        mious = {stage: (scores.after_crf or scores.before_crf).miou for stage, scores in done.items()}
-        best = max((stage for stage in mious if stage != "control"), key=lambda stage: mious[stage])
-        if mious[best] > mious[last]:
-            where = self.out / best / "best.safetensors"
-            self._log(
-                f"stage {last} ended with mIoU {100 * mious[last]:.2f}, below the {100 * mious[best]:.2f} of stage "
-                f"{best}, whose model is {where}"
-            )
 
     def _snapshots(self) -> Snapshots | None:
         config = self.config.snapshots

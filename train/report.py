@@ -1,22 +1,19 @@
 """A one-page report of a run: scores, curves and pictures in a single HTML file."""
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.card import ModelCard, ParityRecord, ValidationScores
 from segtool.files import write_text
-from segtool.images import colorize, overlay
+from segtool.images import RGB, data_uri
 from segtool.prediction import Prediction
 from segtool.train.curves import training_curves
 from segtool.train.data import Sample
 from segtool.train.evaluation.plots import inline_svg
+from segtool.train.pictures import pictures_of
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #2a8a4a; --bad: #c0392b; }
@@ -107,22 +104,12 @@ def _legend(card: ModelCard) -> str:
 
 
 def _picture_row(card: ModelCard, name: str, sample: Sample, prediction: Prediction) -> str:
-    truth = colorize(sample.labels, card.colors)
-    unary = prediction.labels if prediction.unary_labels is None else prediction.unary_labels
-    columns = {
-        f"{name}": sample.image,
-        "truth": truth,
-        "before CRF": overlay(sample.image, unary, card.colors, 0.75),
-        "after CRF": overlay(sample.image, prediction.labels, card.colors, 0.75),
-    }
-    figures = (
-        f"<figure><img alt='{escape(c)}' src='{_data_uri(image)}'><figcaption>{escape(c)}</figcaption></figure>"
-        for c, image in columns.items()
-    )
+    pictures = pictures_of(sample, prediction, card.colors)
+    captions = [name, *list(pictures)[1:]]
+    figures = map(_figure, captions, pictures.values())
     return f"<div class=row>{''.join(figures)}</div>"
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _figure(caption: str, picture: RGB) -> str:
+    address, text = data_uri(Image.fromarray(picture)), escape(caption)
+    return f"<figure><img alt='{text}' src='{address}'><figcaption>{text}</figcaption></figure>"

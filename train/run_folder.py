@@ -7,9 +7,10 @@ stage `STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetenso
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from segtool.card import ValidationScores
 from segtool.errors import SegtoolError
@@ -22,6 +23,7 @@ from segtool.train.stage import StageName
 class RunState(BaseModel):
     """state.json: what a run has done."""
 
+    id: str = Field(default_factory=lambda: uuid4().hex[:12])  # for loggers that know many runs
     data: str
     start: str | None = None  # the file that it started from
     done: dict[str, ValidationScores] = {}

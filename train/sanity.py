@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segtool.card import InputContract
 from segtool.errors import SegtoolError
-from segtool.images import RGB, colorize, save_image
+from segtool.images import save_image
 from segtool.train.config import TrainConfig
-from segtool.train.data import SegmentationDataset, open_dataset
+from segtool.train.data import Sample, SegmentationDataset, open_dataset
 from segtool.train.data.augment import TrainingCrops
 from segtool.train.device import device
 from segtool.train.evaluation.boundaries import Truth
@@ -23,6 +23,8 @@ from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.optimizers import build_optimizer
+from segtool.train.pictures import pictures_of
+from segtool.train.predict import TorchPredictor
 from segtool.train.user_code import allow_code
 
 STEPS = 300
@@ -61,14 +63,16 @@ def overfit_one_image(
     dataset = open_dataset(data, "train")
     index = _telling_image(dataset)
     image, labels = _plain_crop(dataset, config, index)
+    sample = Sample(image.permute(1, 2, 0).to(torch.uint8).numpy(), labels.to(torch.uint8).numpy())
+    known = Truth(sample.labels, len(dataset.classes), TOLERANCES)
     segmenter = Segmenter(build_network(config.model, len(dataset.classes)), InputContract()).to(device())
-    frequency = np.bincount(labels.numpy().ravel(), minlength=256)[: len(dataset.classes)]
+    frequency = np.bincount(sample.labels.ravel(), minlength=256)[: len(dataset.classes)]
     criterion = SegmentationLoss(config.loss, frequency / frequency.sum(), dataset.ignore_index).to(device())
     groups = [{"params": list(segmenter.parameters()), "lr": config.unary.learning_rate}]
     optimizer = build_optimizer(config.unary, groups)
     # Twice: batch norm of one value, as deep layers have for one image, is refused.
     images, truth = torch.stack([image, image]).to(device()), torch.stack([labels, labels]).to(device())
-    losses, predicted, miou = [], labels, 0.0
+    losses: list[float] = []
     for step in range(1, steps + 1):
         segmenter.train()
         loss = criterion(segmenter.unary(images), truth)
@@ -79,11 +83,13 @@ def overfit_one_image(
         optimizer.step()
         losses.append(float(loss.detach()))
         if step % _LOOK == 0 or step == steps:
-            predicted, miou = _look(segmenter, images[:1], labels, len(dataset.classes))
+            prediction = TorchPredictor(segmenter)(sample.image)
+            miou = set_scores(count_image(prediction.labels, known)).miou
             report(f"step {step}  loss {losses[-1]:.4f}  mIoU on the image {miou:.4f}")
             if miou >= ENOUGH:
                 break
-    save_image(picture, _triptych(image, labels, predicted, dataset))
+    shown = pictures_of(sample, prediction, [c.color for c in dataset.classes])
+    save_image(picture, np.concatenate([*shown.values()], axis=1))
     return Sanity(dataset.identifier(index), miou, losses[0], losses[-1], len(losses))
 
 
@@ -102,16 +108,3 @@ def _plain_crop(dataset: SegmentationDataset, config: TrainConfig, index: int) -
     crops = TrainingCrops(dataset, config.data.model_copy(update=plain), config.seed)
     tries = [crops[epoch * len(crops) + index] for epoch in range(8)]  # crops at several places
     return max(tries, key=lambda crop: len(np.unique(crop[1].numpy())))
-
-
-@torch.no_grad()
-def _look(segmenter: Segmenter, image: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, float]:
-    predicted = segmenter.eval().unary(image).argmax(1)[0].cpu()
-    arrays = [t.to(torch.uint8).numpy() for t in (predicted, labels)]
-    return predicted, set_scores(count_image(arrays[0], Truth(arrays[1], classes, TOLERANCES))).miou
-
-
-def _triptych(image: Tensor, labels: Tensor, predicted: Tensor, dataset: SegmentationDataset) -> RGB:
-    colors = [c.color for c in dataset.classes]
-    maps = [colorize(t.to(torch.uint8).numpy(), colors) for t in (labels, predicted)]
-    return np.concatenate([image.permute(1, 2, 0).to(torch.uint8).numpy(), *maps], axis=1)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segtool.card import Scores
 from segtool.train import distributed
@@ -43,6 +43,8 @@ class StageModule(L.LightningModule):
         self._gathered = False
         # Lightning leaves the mode as it is, and a segmenter that was loaded is not in that of training.
         self.segmenter.train().network.train(stage != "crf").requires_grad_(stage != "crf")
+        if isinstance(self.stage_config, JointStageConfig) and self.stage_config.freeze_batch_norm:
+            _freeze_batch_norm(self.segmenter.network)
 
     def _no_counts(self) -> Counts:
         return Counts.zeros(self.criterion.classes)
@@ -118,6 +120,12 @@ class StageModule(L.LightningModule):
         optimizer = build_optimizer(config, groups, fused=not self.mixed_precision)
         schedule = build_schedule(config, optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, **({} if schedule is None else {"lr_scheduler": schedule})}
+
+
+def _freeze_batch_norm(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def stage_config(config: TrainConfig, stage: StageName) -> StageConfig:

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import safetensors
-
-from segtool.card import METADATA_KEY, ClassInfo, InputContract
+from segtool.card import ClassInfo, InputContract
 from segtool.errors import SegtoolError
-from segtool.train.checkpoint import checkpoint_path, load_segmenter, model_config, read_card
+from segtool.train.checkpoint import checkpoint_path, is_checkpoint, load_segmenter, model_config, read_card
 from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.models.pretrained import load_whole
+from segtool.train.models.pretrained import load_weights
 
 
 def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo]) -> Segmenter:
@@ -24,7 +22,7 @@ def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo]) -> Seg
     Raises:
         SegtoolError: unreadable, for other classes, or it does not fit.
     """
-    if path.is_dir() or _has_card(path):
+    if is_checkpoint(path):
         segmenter, card = load_segmenter(path)
         names = [c.name for c in classes]
         if card.names != names:
@@ -37,26 +35,16 @@ def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo]) -> Seg
     if not path.exists():
         raise SegtoolError("no such file", where=path, mend="--from RUN, CHECKPOINT or STATE_DICT")
     network = build_network(config.model_copy(update={"weights": None}), len(classes))
-    load_whole(network, path)
+    load_weights(network, path, whole=True)
     return Segmenter(network, InputContract())
 
 
 def with_network_of(path: Path | None, config: TrainConfig) -> TrainConfig:
     """The configuration with the network of the checkpoint that a run starts from, if it starts from one."""
-    if path is None or not (path.is_dir() or _has_card(path)):
+    if path is None or not is_checkpoint(path):
         return config
     network = model_config(read_card(checkpoint_path(path)))
     return config.model_copy(update={"model": network.model_copy(update={"weights": None})})
-
-
-def _has_card(path: Path) -> bool:
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except safetensors.SafetensorError:
-        return False
 
 
 def _listed(names: list[str], most: int = 6) -> str:

@@ -1,4 +1,4 @@
-"""Networks that a user's own code builds. Code runs only if whoever starts the program says so."""
+"""A user's own code: networks and datasets. Code runs only if whoever starts the program says so."""
 
 import importlib
 import importlib.util

@@ -54,7 +54,9 @@ def cli(debug: bool, trust_code: bool) -> None:
     MODEL is a run folder, a checkpoint (.safetensors) or an .onnx file.
     """
     if trust_code:
-        os.environ["SEGTOOL_TRUST_CODE"] = "1"  # so that worker processes know it too
+        from segtool.train.user_code import TRUST_VARIABLE
+
+        os.environ[TRUST_VARIABLE] = "1"  # so that worker processes know it too
 
 
 def main() -> None:

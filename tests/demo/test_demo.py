@@ -29,7 +29,7 @@ def test_legend_names_classes_with_their_share(tiny_onnx):
 @pytest.fixture(scope="module")
 def url(tiny_onnx):
     """The page, served as the command serves it."""
-    page = build_demo(load(tiny_onnx), max_pixels=20_000)
+    page = build_demo(load(tiny_onnx), None, max_pixels=20_000)
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, max_file_size=MAX_FILE)
     yield address
     page.close()

@@ -14,11 +14,13 @@ from segtool.train.stage import StageModule
 class KeepBest(Callback):
     """Calls `save` when the validation mIoU (after the CRF where there is one) is the best so far.
 
+    What a stage starts from counts as its epoch 0 if the trainer validates it (Lightning's sanity check).
     It comes before a callback that averages weights: that one swaps them in for as long as validation runs.
     """
 
-    def __init__(self, save: Callable[[], None]) -> None:
-        self._save, self.best = save, -1.0
+    def __init__(self, save: Callable[[], None], report: Callable[[str], None]) -> None:
+        self._save, self._report = save, report
+        self.best, self.improved = -1.0, False
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
@@ -26,15 +28,20 @@ class KeepBest(Callback):
         before, after = pl_module.scores()
         miou = (after or before).miou
         if miou > self.best:
-            self.best = miou
+            self.best, self.improved = miou, not trainer.sanity_checking
             if is_first():
                 self._save()
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, StageModule)
+        if not self.improved:
+            self._report(f"{pl_module.stage}: no epoch was better than its start, mIoU {self.best:.4f}; kept that")
+
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "improved": self.improved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.improved = state_dict["best"], state_dict["improved"]
 
 
 class KeepEvery(Callback):

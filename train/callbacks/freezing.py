@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from segtool.errors import SegtoolError
-from segtool.train.models.network import part_of
+from segtool.train.models.adapted import ENCODERS, part_of
 
 _BOX = 0.85  # share of the parameters; the last stage of a ResNet-18 has 0.75
 
@@ -24,7 +24,7 @@ class UnfreezeEncoder(Callback):
     """
 
     def __init__(self, network: nn.Module, share: float) -> None:
-        encoder = part_of(network, ("encoder", "backbone"))
+        encoder = part_of(network, ENCODERS)
         if encoder is None:
             raise SegtoolError("the network has no encoder to freeze", where="unary.freeze_encoder", mend="set it to 0")
         self.share, self.blocks = share, encoder_blocks(encoder)

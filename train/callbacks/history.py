@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from segtool.files import atomic_path, write_text
+from segtool.train.curves import read_history
 from segtool.train.distributed import gathered, is_first, world
 from segtool.train.stage import StageModule
 
@@ -71,11 +72,6 @@ class History(Callback):
             file.write(json.dumps(row) + "\n")
         _write_csv(self._path)
         self._report(_line(row, pl_module.stage_config.epochs))
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of a history.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _write_csv(path: Path) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
 from segtool.files import atomic_path
-from segtool.images import RGB, colorize, overlay, save_image
+from segtool.images import RGB, save_image, scaled_to_width
 from segtool.train.data import Sample
 from segtool.train.distributed import is_first
-from segtool.train.models import Segmenter
+from segtool.train.pictures import pictures_of
+from segtool.train.predict import TorchPredictor
 from segtool.train.stage import StageModule, StageName
 
 _WIDTH = 240  # of one picture in the sheet, pixels
@@ -54,34 +54,20 @@ class Snapshots(Callback):
         if not is_first():
             return
         training = {part: part.training for part in module.modules()}
-        module.eval()
-        rows = [self._row(module.segmenter, sample) for sample in self._samples]
+        predict = TorchPredictor(module.segmenter)
+        rows = [[*pictures_of(s, predict(s.image), self._colors).values()] for s in self._samples]
         for part, mode in training.items():
             part.training = mode  # the CRF stage trains with a network that does not
         title = f"{module.stage}, epoch {epoch}"
         save_image(self._folder / f"{module.stage}_epoch_{epoch:04d}.png", _sheet(rows, title))
 
-    @torch.no_grad()
-    def _row(self, segmenter: Segmenter, sample: Sample) -> list[RGB]:
-        pixels = torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(segmenter.mean.device, torch.float32)
-        unary, final = segmenter(pixels)
-        stages = [unary] if segmenter.crf is None else [unary, final]
-        labels = [logits.argmax(1)[0].to(torch.uint8).cpu().numpy() for logits in stages]
-        pictures = (overlay(sample.image, found, self._colors, 0.75) for found in labels)
-        return [sample.image, colorize(sample.labels, self._colors), *pictures]
-
 
 def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:
     """Rows of pictures under a title."""
-    tiles = [np.concatenate([_scaled(picture) for picture in row], axis=1) for row in rows]
+    tiles = [np.concatenate([scaled_to_width(picture, _WIDTH) for picture in row], axis=1) for row in rows]
     caption = Image.new("RGB", (tiles[0].shape[1], _CAPTION), "white")
     ImageDraw.Draw(caption).text((4, 2), title, fill="black")
     return np.concatenate([np.array(caption), *tiles])
-
-
-def _scaled(picture: RGB) -> RGB:
-    height = max(1, round(picture.shape[0] * _WIDTH / picture.shape[1]))
-    return np.array(Image.fromarray(picture).resize((_WIDTH, height), Image.Resampling.BILINEAR))
 
 
 def write_gif(folder: Path, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Decoded images, kept: in memory, or in a file that the system maps into it."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,11 +97,13 @@ def cached(
     Raises:
         SegtoolError: it does not fit where it is wanted.
     """
+    if kind == "none":
+        return dataset
     needed, free = copies * decoded_bytes(dataset), free_memory()
-    size = f"{needed / 2**30:.1f} GiB of decoded images"
+    size = f"{needed / 2**20:.0f} MiB of decoded images"
     if kind == "ram" and needed > free:
         raise SegtoolError(
-            f"{size} do not fit into the {free / 2**30:.1f} GiB of free memory",
+            f"{size} do not fit into the {free / 2**20:.0f} MiB of free memory",
             where="data.cache",
             mend="--set data.cache=disk or none",
         )
@@ -111,8 +112,7 @@ def cached(
         return CachedDataset(dataset)
     if kind == "disk":
         return _cached_on_disk(dataset, folder, needed // copies, size, report)
-    if kind == "auto":
-        report(f"images are decoded again and again: {size} would fill the memory; data.cache=disk keeps them")
+    report(f"images are decoded again and again: {size} would fill the memory; data.cache=disk keeps them")
     return dataset
 
 
@@ -140,8 +140,3 @@ def free_memory() -> int:
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
         available = min(available, int(text) - int(used.read_text()))
     return max(available, 0)
-
-
-def default_workers(device: str) -> int:
-    """Processes that read and augment: none where the processor also trains."""
-    return 0 if device == "cpu" else min(8, len(os.sched_getaffinity(0)))

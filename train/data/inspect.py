@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
-from segtool.images import RGB, overlay
+from segtool.images import RGB, overlay, scaled_to_width
 from segtool.train.data.base import SegmentationDataset, even_choice
 
 Progress = Callable[[int, int], None]
@@ -88,9 +87,7 @@ def contact_sheet(dataset: SegmentationDataset, count: int, columns: int = 4, wi
     for index in even_choice(len(dataset), count):
         sample = dataset.load(index)
         labelled = overlay(sample.image, sample.labels, colors, 0.65)
-        both = np.concatenate([sample.image, labelled])
-        height = max(1, round(both.shape[0] * width / both.shape[1]))
-        tiles.append(np.array(Image.fromarray(both).resize((width, height), Image.Resampling.BOX)))
+        tiles.append(scaled_to_width(np.concatenate([sample.image, labelled]), width))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     sheet = np.full((sum(_tallest(row) for row in rows), columns * width, 3), 255, np.uint8)
     top = 0

@@ -1,7 +1,5 @@
 """What the report holds of one image: scores, and its pictures as data URIs."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.card import ClassInfo
+from segtool.images import data_uri
 from segtool.train.evaluation.examine import Examined
 from segtool.train.evaluation.failures import failure_row
 from segtool.train.evaluation.images import Row
@@ -90,20 +89,14 @@ def _png(ids: Labels, colors: Sequence[tuple[int, int, int]], alpha: bytes) -> s
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
     image.putpalette(palette.tobytes())
-    return _data_uri(image, "PNG", transparency=alpha, optimize=True)
+    return data_uri(image, "PNG", transparency=alpha, optimize=True)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> str:
     image = Image.fromarray(picture)
-    return _data_uri(image.resize(_reduced(image.size), Image.Resampling.LANCZOS), "JPEG", quality=82)
+    return data_uri(image.resize(_reduced(image.size), Image.Resampling.LANCZOS), "JPEG", quality=82)
 
 
 def _reduced(size: tuple[int, int]) -> tuple[int, int]:
     scale = min(1.0, LARGEST_SIDE / max(size))
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
-
-
-def _data_uri(image: Image.Image, form: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

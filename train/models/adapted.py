@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from segtool.errors import SegtoolError
 
+ENCODERS = ("encoder", "backbone")  # what libraries call the part with ImageNet weights
 _TINY = 1e-6
 
 
@@ -30,6 +31,17 @@ class Adapted(nn.Module):
             x = F.interpolate(x, self.input_size, mode="bilinear", align_corners=False)
         logits = read_logits(self.body(x))
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def body_of(network: nn.Module) -> nn.Module:
+    """The network that an adapter wraps, or the network itself."""
+    return network.body if isinstance(network, Adapted) else network
+
+
+def part_of(network: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
+    """The first of the named parts that a network has, also inside an adapter; None if it has none."""
+    found = (getattr(body_of(network), name, None) for name in names)
+    return next((part for part in found if isinstance(part, nn.Module)), None)
 
 
 def read_logits(output: Any) -> Tensor:

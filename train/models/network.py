@@ -1,6 +1,7 @@
 """Building networks: segmentation-models-pytorch, torchvision, transformers, segtool's own, and the user's."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from segtool.errors import SegtoolError
 from segtool.train.config import ModelConfig
 from segtool.train.models import pretrained, sources
+from segtool.train.models.adapted import part_of
 from segtool.train.suggest import unknown
 
 _HEADS = ("segmentation_head", "classifier", "decode_head")
@@ -51,17 +53,10 @@ def build_network(config: ModelConfig, classes: int) -> nn.Module:
     else:
         raise unknown("model.source", config.source, [*_BUILDERS, "python:MODULE:FACTORY"])
     if config.weights is not None and pretrained.is_file(config.weights):
-        pretrained.load_file(network, config.weights)
+        pretrained.load_weights(network, Path(config.weights))
     if config.head_dropout:
         _drop_before_head(network, config.head_dropout)
     return network
-
-
-def part_of(network: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    """The first of the named parts that a network has, also inside an adapter; None if it has none."""
-    body = getattr(network, "body", network)
-    found = (getattr(body, name, None) for name in names)
-    return next((part for part in found if isinstance(part, nn.Module)), None)
 
 
 def _drop_before_head(network: nn.Module, probability: float) -> None:

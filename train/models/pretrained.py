@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from segtool.errors import SegtoolError
+from segtool.train.models.adapted import ENCODERS, body_of, part_of
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "_fc.", "last_linear.")  # of the ImageNet classes
 _WRAPPERS = ("module.", "model.", "network.", "net.", "segmenter.network.")  # of DataParallel, Lightning, timm, ...
-_BACKBONES = ("encoder", "backbone")
 _MEND = "--set model.weights=FILE for weights of your own, --set model.weights=null to train from scratch"
 
 
@@ -53,43 +53,30 @@ def _reachable(address: str) -> bool:
     return True
 
 
-def load_file(network: nn.Module, path: str) -> None:
-    """Loads a file into the whole network, or into its encoder.
+def load_weights(network: nn.Module, path: Path, *, whole: bool = False) -> None:
+    """Loads a file into the network, or into its encoder.
 
-    Raises:
-        SegtoolError: unreadable, or it fits neither.
-    """
-    tensors = read_state_dict(Path(path))
-    body = getattr(network, "body", network)
-    parts = [body, *(getattr(body, name) for name in _BACKBONES if isinstance(getattr(body, name, None), nn.Module))]
-    # An encoder may leave out what its library has behind the last features.
-    attempts = [_fitting(part, tensors, whole=part is body) for part in parts]
-    for part, (state, missing) in zip(parts, attempts, strict=True):
-        if not missing:
-            part.load_state_dict(state)
-            return
-    _, missing = min(attempts, key=lambda attempt: len(attempt[1]))
-    raise SegtoolError(
-        f"the weights fit neither the network nor its encoder: {missing[0]} (and {len(missing) - 1} more)",
-        where=path,
-        mend="choose the model.architecture and model.encoder that they were trained with",
-    )
-
-
-def load_whole(network: nn.Module, path: Path) -> None:
-    """Loads a file into a whole network.
+    Args:
+        whole: only into all of the network.
 
     Raises:
         SegtoolError: unreadable, or it does not fit.
     """
-    state, missing = _fitting(getattr(network, "body", network), read_state_dict(path), whole=True)
+    tensors = read_state_dict(path)
+    body, encoder = body_of(network), part_of(network, ENCODERS)
+    # An encoder may leave out what its library has behind the last features.
+    attempts = [(body, *_fitting(body, tensors, whole=True))]
+    if encoder is not None and not whole:
+        attempts.append((encoder, *_fitting(encoder, tensors, whole=False)))
+    part, state, missing = min(attempts, key=lambda attempt: len(attempt[2]))
     if missing:
         raise SegtoolError(
-            f"the weights do not fit the network: {missing[0]} (and {len(missing) - 1} more)",
+            f"the weights fit {'not the network' if whole else 'neither the network nor its encoder'}: {missing[0]} "
+            f"(and {len(missing) - 1} more)",
             where=path,
             mend="choose the model.* settings that they were trained with",
         )
-    getattr(network, "body", network).load_state_dict(state)
+    part.load_state_dict(state)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

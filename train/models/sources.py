@@ -58,7 +58,7 @@ def transformers_network(config: ModelConfig, classes: int) -> nn.Module:
     """Of transformers: SegFormer and other semantic heads, Mask2Former, EoMT and other heads of mask queries."""
     import transformers
 
-    if config.weights is None or config.weights.endswith(pretrained.SUFFIXES):
+    if config.weights is None or pretrained.is_file(config.weights):
         settings = _transformers_config(config, classes)
         return Adapted(_built(config, _transformers_class(settings).from_config, settings), config.input_size)
     if config.weights == "imagenet":

@@ -1,0 +1,20 @@
+"""An image beside its truth and what a model makes of it."""
+
+from segtool.images import RGB, colorize, overlay
+from segtool.prediction import Prediction
+from segtool.train.data import Sample
+
+_OPACITY = 0.75
+
+
+def pictures_of(sample: Sample, prediction: Prediction, colors: list[tuple[int, int, int]]) -> dict[str, RGB]:
+    """The image, its truth, and the labels over the image: before and after the CRF where there is one.
+
+    Returns:
+        each uint8 [H,W,3] under its caption, in the order in which they are shown.
+    """
+    pictures = {"image": sample.image, "truth": colorize(sample.labels, colors)}
+    found = {"prediction": prediction.labels}
+    if prediction.unary_labels is not None:
+        found = {"before CRF": prediction.unary_labels, "after CRF": prediction.labels}
+    return pictures | {name: overlay(sample.image, labels, colors, _OPACITY) for name, labels in found.items()}
