@@ -18,14 +18,14 @@ from segtool.demo.legend import legend_html
 from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
 from segtool.errors import SegtoolError
 from segtool.images import list_images, read_image
-from segtool.runtime import OnnxModel
+from segtool.runtime import Model
 
 MAX_FILE = "32mb"
 _WAITING = 32  # requests that may wait; more are refused with a message
 _MINUTES = 15  # for which results and files of a visitor are kept
 
 
-def build_demo(model: OnnxModel, examples: Path | None, max_pixels: int) -> gr.Blocks:
+def build_demo(model: Model, examples: Path | None, max_pixels: int) -> gr.Blocks:
     """The page for a model.
 
     Args:
@@ -95,7 +95,7 @@ def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., An
     return checked
 
 
-def _segmenter(model: OnnxModel, max_pixels: int) -> Callable[..., list[Any]]:
+def _segmenter(model: Model, max_pixels: int) -> Callable[..., list[Any]]:
     def segment(path: str | None, opacity: float, only: list[int]) -> list[Any]:
         if path is None:
             raise gr.Error("Upload an image first.")

@@ -8,26 +8,46 @@
 """
 
 from pathlib import Path
+from typing import Literal
 
 from segtool.errors import SegtoolError
-from segtool.runtime.onnx_model import OnnxModel
+from segtool.runtime.backend import Backend
+from segtool.runtime.model import Model
+from segtool.runtime.tiles import Tiles, predict_tiled
 
-__all__ = ["OnnxModel", "load"]
+__all__ = ["BACKENDS", "Backend", "BackendName", "Model", "Tiles", "load", "predict_tiled"]
+
+BackendName = Literal["auto", "tensorrt", "cuda", "cpu"]
+BACKENDS: tuple[BackendName, ...] = ("auto", "tensorrt", "cuda", "cpu")
 
 
-def load(path: str | Path, *, native: bool = True, threads: int | None = None) -> OnnxModel:
+def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True, threads: int | None = None) -> Model:
     """Opens an exported model.
 
     Args:
-        path: an `.onnx` file that `segtool export` wrote.
+        path: an `.onnx` file that `segtool export` wrote, or an `.engine` that `segtool build` made of one.
+        backend: tensorrt for an engine; cuda or cpu for ONNX Runtime; auto: an engine in TensorRT, a file in ONNX
+            Runtime, on a CUDA device if this ONNX Runtime was built for one.
         native: use the native library's kernels for the CRF; False runs the portable definition inside
             the file, as any other ONNX runtime would.
-        threads: threads of ONNX Runtime; all cores when not given.
+        threads: threads of ONNX Runtime on the processor; all cores when not given.
 
     Raises:
-        SegtoolError: not such a file.
+        SegtoolError: not such a file, or the backend cannot run here.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise SegtoolError("the runtime runs .onnx files", where=path, mend="segtool export RUN writes one")
-    return OnnxModel(path, native=native, threads=threads)
+    if path.suffix not in (".onnx", ".engine"):
+        raise SegtoolError(
+            "the runtime runs .onnx and .engine files", where=path, mend="segtool export RUN writes an .onnx"
+        )
+    if (path.suffix == ".engine") != (backend == "tensorrt") and backend != "auto":
+        mend = "segtool build makes an engine of an .onnx" if backend == "tensorrt" else "give the .onnx file"
+        raise SegtoolError(f"{backend} does not run {path.suffix} files", where=path, mend=mend)
+    if path.suffix == ".engine":
+        from segtool.runtime.tensorrt_engine import TensorRTBackend
+
+        return Model(TensorRTBackend(path))
+    from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
+
+    on_cuda = backend == "cuda" or (backend == "auto" and cuda_is_there())
+    return Model(OnnxRuntimeBackend(path, native=native, device="cuda" if on_cuda else "cpu", threads=threads))

@@ -14,6 +14,7 @@ from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 
 RGB = NDArray[np.uint8]
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 

@@ -2,9 +2,12 @@
 
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+
+from . import tensorrt_api
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -25,6 +28,12 @@ def photo() -> np.ndarray:
     image = np.stack([x * 1.5, y * 2.0, 255 - x], axis=-1) + random.normal(0, 6, (97, 131, 3))
     image[30:60, 40:90] = (200, 40, 60)
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tensorrt_bindings(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """TensorRT's real Python classes, with nothing behind them."""
+    return tensorrt_api.bindings(tmp_path_factory.mktemp("tensorrt"))
 
 
 TINY = [

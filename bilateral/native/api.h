@@ -83,7 +83,7 @@ SEGTOOL_API int segtool_match_boundaries(const uint8_t* predicted, const uint8_t
 //
 // Insert finds the vertices, at most `capacity`. After it has run, status[0] (int32[2], on the device) is the number
 // of vertices and status[1] holds the bits 1: they did not fit, 2: a level is not finite or outside 0..255. Then
-// the results are to be thrown away; no index is out of range all the same.
+// no index is out of range all the same, and link makes every weight NaN: whatever is filtered with them is NaN.
 // Link, with the same workspace, numbers them, finds neighbours [6,2,vertex_count] and normalises the weights.
 // vertex_count is what status[0] says, or `capacity` when that is not waited for; it stands for "no such vertex".
 SEGTOOL_API int64_t segtool_cuda_lattice_workspace(int64_t n, int64_t height, int64_t width, int64_t capacity);

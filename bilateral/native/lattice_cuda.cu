@@ -7,6 +7,8 @@
 #include "limits.h"
 #include "simplex.h"
 
+#include <cmath>
+
 namespace {
 
 using segtool::FeatureScale;
@@ -171,9 +173,10 @@ __global__ void find_neighbors(Image image, Table table, const int32_t* status, 
   }
 }
 
-__global__ void normalize(int64_t corners, const float* degree, float* weight) {
+// What a failed lattice filters is NaN, not a picture that looks right to whoever does not read the status.
+__global__ void normalize(int64_t corners, const float* degree, const int32_t* status, float* weight) {
   const int64_t corner = thread_index();
-  if (corner < corners) weight[corner] *= 1.0f / sqrtf(degree[corner / kCorners]);
+  if (corner < corners) weight[corner] *= status[1] ? NAN : 1.0f / sqrtf(degree[corner / kCorners]);
 }
 
 int check(const Image& image, double spatial_sigma, double color_sigma, int64_t capacity) {
@@ -216,6 +219,6 @@ int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t height, int
   const segtool::cuda::Filter ones{nullptr, vertex, weight, neighbor, 1, 1, source.pixels(), vertex_count, false,
                                    false, true, table.degree};
   if (segtool::cuda::filter(ones, table.filter, stream)) return 1;
-  launch(normalize, corners, stream, corners, table.degree, weight);
+  launch(normalize, corners, stream, corners, table.degree, status, weight);
   return segtool::cuda::launched("CUDA lattice");
 }

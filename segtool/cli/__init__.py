@@ -18,6 +18,7 @@ _COMMANDS = {
     "predict": "predict",
     "bench": "bench",
     "export": "export",
+    "build": "build",
     "verify": "verify",
     "demo": "demo",
     "doctor": "doctor",
@@ -94,4 +95,5 @@ _EXTRA_OF = {
     "onnxscript": "export",
     "onnxruntime": "cpu",
     "gradio": "demo",
+    "av": "video",
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from segtool.cli.options import echo
+from segtool.cli.options import echo, parse_size
 
 
 @click.command("export")
@@ -26,19 +26,16 @@ def command(
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
     if out.suffix != ".onnx":
         raise SegtoolError("--out must end in .onnx", where=out)
+    fixed = None if size is None else parse_size(size, "--size")
     echo("exporting, a minute or so")
-    card = export_onnx(run, out, iterations=iterations, size=_size(size), probabilities=probabilities, fp16=fp16)
+    card = export_onnx(
+        run,
+        out,
+        iterations=iterations,
+        size=fixed,
+        probabilities=probabilities,
+        fp16=fp16,
+    )
     crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
     echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {crf})")
     echo(f"next:    segtool verify {run} {out}")
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    from segtool.errors import SegtoolError
-
-    if text is None:
-        return None
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise SegtoolError("--size must be HEIGHTxWIDTH", where=text)
-    return int(height), int(width)

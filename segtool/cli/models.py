@@ -9,29 +9,35 @@ from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 
 if TYPE_CHECKING:
+    from segtool.runtime import BackendName
     from segtool.train.views import Views
 
 Predictor = Callable[..., Prediction]
 
 
 def open_model(
-    model: Path, *, native: bool = True, threads: int | None = None, views: "Views | None" = None
+    model: Path,
+    *,
+    backend: "BackendName" = "auto",
+    native: bool = True,
+    threads: int | None = None,
+    views: "Views | None" = None,
 ) -> tuple[Predictor, ModelCard]:
-    """A run folder or checkpoint in PyTorch, an .onnx file in ONNX Runtime.
+    """A run folder or checkpoint in PyTorch, an .onnx or .engine file in its runtime.
 
     Raises:
-        SegtoolError: unreadable; or an .onnx file is to see anything but whole images.
+        SegtoolError: unreadable; or an exported file is to see anything but whole images.
     """
-    if model.suffix == ".onnx":
+    if model.suffix in (".onnx", ".engine"):
         if views:
             raise SegtoolError(
-                "--slide and --tta need the network apart from the CRF, and an ONNX file holds them as one",
+                "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
                 where=model,
                 mend="give the run folder or checkpoint that it was exported from",
             )
         import segtool.runtime
 
-        deployed = segtool.runtime.load(model, native=native, threads=threads)
+        deployed = segtool.runtime.load(model, backend=backend, native=native, threads=threads)
         return deployed, deployed.card
     from segtool.train.checkpoint import load_segmenter
     from segtool.train.predict import TorchPredictor

@@ -7,12 +7,33 @@ from pathlib import Path
 import click
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorrt", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="What runs an exported MODEL.",
+)
 data_option = click.option(
     "--data",
     required=True,
     metavar="SPEC",
     help="Dataset as name:path, such as camvid:data/camvid or synthetic.",
 )
+
+
+def parse_size(text: str, option: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH as two numbers.
+
+    Raises:
+        SegtoolError: anything else.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        from segtool.errors import SegtoolError
+
+        raise SegtoolError(f"{option} must be HEIGHTxWIDTH", where=text)
+    return int(height), int(width)
 
 
 def echo(line: str) -> None:

@@ -1,47 +1,115 @@
 """segtool predict"""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import echo, model_argument, progress_bar
+from segtool.cli.options import backend_option, echo, model_argument, parse_size, progress_bar
+
+if TYPE_CHECKING:
+    from segtool.card import ModelCard
+    from segtool.errors import SegtoolError
+    from segtool.images import RGB
+    from segtool.prediction import Prediction
+    from segtool.runtime import BackendName
+
+    Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
 
 
 @click.command("predict")
 @model_argument
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-def command(model: Path, images: tuple[Path, ...], out: Path) -> None:
-    """Segment IMAGES (files or folders).
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images of one size at a time.")
+@click.option("--tile", metavar="HxW", help="Cut larger images into overlapping tiles of that size.")
+@click.option("--overlap", default=128, show_default=True, type=click.IntRange(0), help="Of tiles, in pixels.")
+@click.option("--frames", is_flag=True, help="Of a video, also write the mask of each frame.")
+@backend_option
+def command(
+    model: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    batch: int,
+    tile: str | None,
+    overlap: int,
+    frames: bool,
+    backend: "BackendName",
+) -> None:
+    """Segment IMAGES (images, videos, or folders of images).
 
-    For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.png to look at.
-    Unreadable images are listed at the end and the others are done all the same.
+    For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.png to look at; for each video
+    NAME_overlay.mp4. Reading, inference and writing overlap. Unreadable images are listed at the end and the others are
+    done all the same.
     """
     from segtool.cli.models import open_model
-    from segtool.errors import SegtoolError
     from segtool.files import ensure_folder
-    from segtool.images import overlay, read_image, save_image, save_label_map
+    from segtool.images import VIDEO_SUFFIXES
 
     paths = _expand(images)
-    predictor, card = open_model(model)
+    predictor, card = open_model(model, backend=backend)
+    predict = _in_batches(predictor) if tile is None else _in_tiles(predictor, parse_size(tile, "--tile"), overlap)
     ensure_folder(out)
-    failed: list[SegtoolError] = []
-    with progress_bar("predicting") as progress:
-        for done, path in enumerate(paths, start=1):
-            try:
-                image = read_image(path)
-            except SegtoolError as error:
-                failed.append(error)
-            else:
-                labels = predictor(image).labels
-                save_label_map(out / f"{path.stem}.png", labels, card.colors)
-                save_image(out / f"{path.stem}_overlay.png", overlay(image, labels, card.colors))
-            progress(done, len(paths))
-    echo(f"{len(paths) - len(failed)} of {len(paths)} images written to {out}")
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    pictures = [path for path in paths if path not in videos]
+    failed = _images(pictures, predict, card, out, 1 if tile else batch) + [
+        error for path in videos if (error := _video(path, predict, card, out, batch, frames)) is not None
+    ]
+    echo(f"{len(paths) - len(failed)} of {len(paths)} {'files' if videos else 'images'} written to {out}")
     if failed:
         for other in failed[1:]:
             click.echo(f"segtool: {other}", err=True)
         raise failed[0]
+
+
+def _in_batches(predictor: Any) -> "Predict":
+    batched = getattr(predictor, "batch", None)  # PyTorch takes one image at a time
+    return batched or (lambda images: [predictor(image) for image in images])
+
+
+def _in_tiles(predictor: Any, size: tuple[int, int], overlap: int) -> "Predict":
+    from segtool.runtime.tiles import Tiles, predict_tiled
+
+    return lambda images: [predict_tiled(predictor, image, Tiles(*size, overlap)) for image in images]
+
+
+def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path, batch: int) -> "list[SegtoolError]":
+    from segtool.images import overlay, read_image, save_image, save_label_map
+    from segtool.runtime.pipeline import run_overlapped
+
+    def write(path: Path, image: "RGB", prediction: "Prediction") -> None:
+        save_label_map(out / f"{path.stem}.png", prediction.labels, card.colors)
+        save_image(out / f"{path.stem}_overlay.png", overlay(image, prediction.labels, card.colors))
+
+    failed = []
+    with progress_bar("predicting") as progress:
+        outcomes = run_overlapped(paths, read_image, predict, write, batch=batch)
+        for done, (_, error) in enumerate(outcomes, start=1):
+            if error is not None:
+                failed.append(error)
+            progress(done, len(paths))
+    return failed
+
+
+def _video(
+    path: Path, predict: "Predict", card: "ModelCard", out: Path, batch: int, frames: bool
+) -> "SegtoolError | None":
+    from segtool.errors import SegtoolError
+    from segtool.images import save_label_map
+    from segtool.runtime.video import segment_video
+
+    def save(number: int, prediction: "Prediction") -> None:
+        save_label_map(out / path.stem / f"{number:06d}.png", prediction.labels, card.colors)
+
+    run = partial(segment_video, path, out / f"{path.stem}_overlay.mp4", predict, card.colors, batch=batch)
+    try:
+        with progress_bar(path.name) as progress:
+            run(each=save if frames else None, progress=progress)
+    except SegtoolError as error:
+        return error
+    return None
 
 
 def _expand(images: tuple[Path, ...]) -> list[Path]:

@@ -1,0 +1,91 @@
+"""An exported model in ONNX Runtime, on the processor or a CUDA device."""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from segtool.bilateral.library import library_path
+from segtool.card import METADATA_KEY, ModelCard, parse_card
+from segtool.errors import SegtoolError
+from segtool.runtime.backend import Outputs
+
+Device = Literal["cpu", "cuda"]
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_INSTALL_CUDA = "pip install 'segtool[gpu]' on a machine with an NVIDIA driver, or choose the backend cpu"
+
+
+class OnnxRuntimeBackend:
+    """A session; see `Backend`.
+
+    Args:
+        native: use the native library's kernels for the CRF. Where the library is missing, the definition inside the
+            file takes their place, with a warning.
+        device: where it runs.
+        threads: of the processor; all cores when not given.
+
+    Raises:
+        SegtoolError: no such file, not an exported model, or the device cannot be used.
+    """
+
+    def __init__(self, path: Path, *, native: bool = True, device: Device = "cpu", threads: int | None = None) -> None:
+        if not path.is_file():
+            raise SegtoolError("no such model", where=path)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # Idle threads that spin would take the cores from the native kernels' own threads.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self.native = native and _register_kernels(options)
+        try:
+            self.session = ort.InferenceSession(path, options, providers=_providers(device))
+        except Exception as error:  # ONNX Runtime's exception classes share no public base
+            raise SegtoolError(f"ONNX Runtime cannot load the file ({_first_line(error)})", where=path) from error
+        if device == "cuda" and _CUDA not in self.session.get_providers():
+            raise SegtoolError("ONNX Runtime cannot start on the CUDA device", mend=_INSTALL_CUDA)
+        self.card: ModelCard = parse_card(self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+        height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
+        self.size = (height, width)
+        kernels = "native library" if self.native else "function bodies"
+        self.name = f"ONNX Runtime {device.upper()}, {kernels}"
+        self._outputs = [output.name for output in self.session.get_outputs()]
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """See `Backend`."""
+        try:
+            values = self.session.run(self._outputs, {"image": images})
+        except Exception as error:  # as above
+            raise SegtoolError(f"ONNX Runtime failed ({_first_line(error)})", where=f"images {images.shape}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def cuda_is_there() -> bool:
+    """Whether this ONNX Runtime was built for CUDA; not whether a device is free."""
+    return _CUDA in ort.get_available_providers()
+
+
+def _providers(device: Device) -> list[str]:
+    if device == "cpu":
+        return [_CPU]
+    if not cuda_is_there():
+        raise SegtoolError("this ONNX Runtime was built without CUDA", mend=_INSTALL_CUDA)
+    return [_CUDA, _CPU]
+
+
+def _register_kernels(options: ort.SessionOptions) -> bool:
+    try:
+        options.register_custom_ops_library(str(library_path()))
+    except Exception as error:  # missing; or it does not load, which is ONNX Runtime's exception
+        warnings.warn(
+            f"the CRF runs by its portable definition, which is slower: {_first_line(error)}", RuntimeWarning, 2
+        )
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

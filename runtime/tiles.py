@@ -1,0 +1,87 @@
+"""Images that are larger than what a model or the memory takes: in tiles that overlap."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtool.errors import SegtoolError
+from segtool.prediction import Prediction
+
+
+class Tiles(NamedTuple):
+    """How an image is cut.
+
+    Attributes:
+        height, width: of a tile, pixels.
+        overlap: of neighbours, pixels. Half of it is what a pixel at a tile's seam sees beyond the seam: labels are
+            those of the whole image if nothing farther away matters to the network (its receptive field) and the CRF.
+    """
+
+    height: int
+    width: int
+    overlap: int
+
+
+class _Span(NamedTuple):
+    """One tile along one side: it reads start..stop, and its answer is kept in first..last."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def predict_tiled(
+    model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles
+) -> Prediction:
+    """Segments an image tile by tile; every pixel is taken from the one tile that sees most around it.
+
+    Args:
+        image: uint8 [H,W,3]. One that is not larger than a tile is run as it is, unless the model has a fixed size.
+
+    Raises:
+        SegtoolError: tiles that do not overlap as they should, or an image smaller than a fixed tile.
+    """
+    rows, columns = (
+        list(_spans(side, tile, tiles.overlap)) for side, tile in zip(image.shape, tiles[:2], strict=False)
+    )
+    if len(rows) == len(columns) == 1:
+        return model(image)
+    whole: dict[str, NDArray] = {}
+    for row in rows:
+        for column in columns:
+            part = model(np.ascontiguousarray(image[row.start : row.stop, column.start : column.stop]))
+            for name, values in part._asdict().items():
+                if values is not None:
+                    if name not in whole:
+                        whole[name] = np.empty((*values.shape[:-2], *image.shape[:2]), values.dtype)
+                    _paste(whole[name], values, row, column)
+    return Prediction(**whole)
+
+
+def _paste(whole: NDArray, part: NDArray, row: _Span, column: _Span) -> None:
+    inside = (
+        ...,
+        slice(row.first - row.start, row.last - row.start),
+        slice(column.first - column.start, column.last - column.start),
+    )
+    whole[..., row.first : row.last, column.first : column.last] = part[inside]
+
+
+def _spans(side: int, tile: int, overlap: int) -> Iterator[_Span]:
+    """Tiles of one size along a side; the last is moved back to end with it."""
+    if not 0 <= overlap < tile:
+        raise SegtoolError(
+            f"tiles of {tile} pixels cannot overlap by {overlap}", where="overlap", mend="less than the tile's sides"
+        )
+    if side <= tile:
+        yield _Span(0, side, 0, side)
+        return
+    starts = [*range(0, side - tile, tile - overlap), side - tile]
+    # A seam lies in the middle of what both tiles have seen.
+    seams = [0, *((a + tile + b) // 2 for a, b in itertools.pairwise(starts)), side]
+    for start, first, last in zip(starts, seams, seams[1:], strict=False):
+        yield _Span(start, start + tile, first, last)

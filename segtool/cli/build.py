@@ -1,0 +1,99 @@
+"""segtool build"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segtool.cli.options import echo, progress_bar
+
+if TYPE_CHECKING:
+    from segtool.engine import Profile
+
+
+@click.command("build")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; MODEL.engine when not given.")
+@click.option("--min", "smallest", default="1x64x64", show_default=True, metavar="NxHxW", help="Smallest batch, image.")
+@click.option("--opt", "usual", default="1x480x640", show_default=True, metavar="NxHxW", help="What to be fastest at.")
+@click.option("--max", "largest", default="1x1080x1920", show_default=True, metavar="NxHxW", help="Largest.")
+@click.option("--level", default=3, show_default=True, type=click.IntRange(0, 5), help="Optimization level.")
+@click.option("--timing-cache", type=click.Path(path_type=Path), help="Read and written; the next build is faster.")
+@click.option(
+    "--vertices-per-pixel",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0.001, 6),
+    help="Capacity of the CRF's lattice; an image that needs more is refused.",
+)
+@click.option("--prepare-only", is_flag=True, help="Only write the .onnx that trtexec or Triton can build from.")
+def command(
+    model: Path,
+    out: Path | None,
+    smallest: str,
+    usual: str,
+    largest: str,
+    level: int,
+    timing_cache: Path | None,
+    vertices_per_pixel: float,
+    prepare_only: bool,
+) -> None:
+    """Build a TensorRT engine of MODEL (.onnx), on the GPU that will run it."""
+    from segtool.errors import SegtoolError
+
+    if model.suffix != ".onnx":
+        raise SegtoolError("segtool build takes an .onnx file", where=model, mend="segtool export RUN writes one")
+    if prepare_only:
+        _prepare(model, out or model.with_suffix(".tensorrt.onnx"), vertices_per_pixel)
+        return
+    from segtool.export.tensorrt_build import build_engine
+    from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
+
+    profile = _profile(smallest, usual, largest)
+    trt, device = tensorrt(), cuda_device()
+    out = out or model.with_suffix(".engine")
+    with progress_bar("building") as progress:
+        record = build_engine(
+            model,
+            out,
+            profile,
+            this_machine(trt, device),
+            trt,
+            level=level,
+            timing_cache=timing_cache,
+            vertices_per_pixel=vertices_per_pixel,
+            progress=progress,
+        )
+    echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, for {record.machine.gpu})")
+
+
+def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
+    import onnx
+
+    from segtool.export.tensorrt_build import prepare, read_exported
+    from segtool.files import atomic_path
+
+    with atomic_path(out) as temporary:
+        onnx.save(prepare(read_exported(model), vertices_per_pixel), temporary)
+    echo(f"written: {out}")
+
+
+def _profile(smallest: str, usual: str, largest: str) -> "Profile":
+    from segtool.engine import Profile
+    from segtool.errors import SegtoolError
+
+    shapes = [_shape(text, option) for text, option in ((smallest, "--min"), (usual, "--opt"), (largest, "--max"))]
+    least, opt, most = shapes
+    if not all(a <= b <= c for a, b, c in zip(*shapes, strict=True)):
+        raise SegtoolError("--min, --opt and --max must rise", where=f"{smallest}, {usual}, {largest}")
+    return Profile(min=least, opt=opt, max=most)
+
+
+def _shape(text: str, option: str) -> tuple[int, int, int, int]:
+    from segtool.errors import SegtoolError
+
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise SegtoolError(f"{option} must be BATCHxHEIGHTxWIDTH", where=text)
+    n, height, width = map(int, parts)
+    return n, height, width, 3

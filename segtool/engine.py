@@ -1,0 +1,77 @@
+"""What lies beside a TensorRT engine: its model card, and the machine that it was built for."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from segtool.card import ModelCard, parse_card
+from segtool.errors import SegtoolError
+from segtool.files import write_text
+
+Shape = tuple[int, int, int, int]
+
+
+class Machine(BaseModel):
+    """An engine runs on the kind of machine that it was built on, and no other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tensorrt: str  # version
+    gpu: str  # name
+    compute_capability: str  # such as 9.0
+    driver: str  # version
+
+
+class Profile(BaseModel):
+    """The input shapes [N,H,W,3] that an engine takes, and the one that it is fastest at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+    def holds(self, shape: tuple[int, ...]) -> bool:
+        """Whether the engine takes images of a shape."""
+        return len(shape) == 4 and all(a <= s <= b for a, s, b in zip(self.min, shape, self.max, strict=True))
+
+
+class EngineRecord(BaseModel):
+    """The sidecar of an engine, `model.engine.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str  # the .onnx file's name
+    machine: Machine
+    profile: Profile
+    vertices_per_pixel: float
+    card: ModelCard
+
+
+def record_path(engine: Path) -> Path:
+    """Where the record of an engine lies."""
+    return engine.with_name(engine.name + ".json")
+
+
+def write_record(engine: Path, record: EngineRecord) -> None:
+    """Writes it, atomically."""
+    write_text(record_path(engine), record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(engine: Path) -> EngineRecord:
+    """Reads it.
+
+    Raises:
+        SegtoolError: missing or damaged; or no engine.
+    """
+    path = record_path(engine)
+    if not engine.is_file():
+        raise SegtoolError("no such engine", where=engine, mend="segtool build model.onnx")
+    mend = "build the engine again: segtool build model.onnx"
+    if not path.is_file():
+        raise SegtoolError("the engine's record is missing", where=path, mend=mend)
+    try:
+        record = EngineRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise SegtoolError("not the record of an engine", where=path, mend=mend) from error
+    return record.model_copy(update={"card": parse_card(record.card.to_json(), path)})
