@@ -1,92 +1,190 @@
-"""Is the deployed file the same model? PyTorch against ONNX Runtime, image by image."""
+"""Is the deployed file the same model? PyTorch against every backend that this machine has, image by image."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 import segtool.runtime
-from segtool.card import ParityRecord
+from segtool.card import METADATA_KEY, ModelCard, ParityRecord, parse_card
+from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
+from segtool.export.bisect import first_difference
+from segtool.files import atomic_path
 from segtool.prediction import Prediction
+from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
+from segtool.train.evaluation.boundaries import Truth
+from segtool.train.evaluation.counts import TOLERANCES as BOUNDARY_TOLERANCES
+from segtool.train.evaluation.counts import Counts, count_image
+from segtool.train.evaluation.scores import set_scores
 from segtool.train.predict import TorchPredictor
 
 # Of the model's precision: least share of equal labels, largest difference of the winning probability. A float16
 # network may put a boundary pixel on the other side, and there the probability of the winner jumps.
 TOLERANCES = {"float32": (0.9999, 1e-3), "float16": (0.997, 0.25)}
+MIOU_TOLERANCE = 0.001  # a tenth of a point
+_VARIED = 3  # of the first so many images also a crop and a batch are run
 
-Predictor = Callable[[NDArray[np.uint8]], Prediction]
+Image = NDArray[np.uint8]
+
+
+class Case(NamedTuple):
+    """An image to compare on, and its truth where that is known: uint8 [H,W,3] and [H,W]."""
+
+    image: Image
+    truth: NDArray[np.uint8] | None = None
 
 
 def verify(
     run: Path,
     model: Path,
-    images: Iterable[NDArray[np.uint8]],
+    cases: Iterable[Case],
     *,
     min_agreement: float | None = None,
     max_abs_dp: float | None = None,
 ) -> list[ParityRecord]:
-    """Compares an exported file with the checkpoint that it came from.
+    """Compares an exported file or engine with the checkpoint that it came from.
+
+    Each image is run as it is; the first few also cropped to an odd size, if the file takes any size, and as a batch of
+    two with their mirror images.
 
     Args:
         run: run folder or checkpoint.
-        model: the `.onnx` file.
-        images: uint8 [H,W,3].
+        model: the `.onnx` or `.engine` file.
         min_agreement: least share of pixels with the same label; of the file's precision when not given.
         max_abs_dp: largest difference of the winning class' probability; likewise.
 
     Returns:
-        One record with the portable function bodies, one with the native library.
+        A record of each backend: ONNX Runtime with the portable function bodies, with the native library, and on a CUDA
+        device if there is one; or TensorRT. Where one fails, it says where the file begins to differ.
     """
-    bodies = segtool.runtime.load(model, native=False)
-    native = segtool.runtime.load(model, native=True)
+    backends = _backends(model)
     segmenter, card = load_segmenter(run)
-    if bodies.card.classes != card.classes or (bodies.card.crf is None) != (card.crf is None):
+    deployed = backends[0].card
+    if deployed.classes != card.classes or (deployed.crf is None) != (card.crf is None):
         raise SegtoolError("the file was exported from another model", where=model)
-    reference = TorchPredictor(segmenter, bodies.card.crf.iterations if bodies.card.crf else None)
-    differences = {
-        "ONNX Runtime, function bodies": _Difference(),
-        "ONNX Runtime, native library": _Difference(),
-    }
-    for image in images:
-        expected = reference(image)
-        for difference, deployed in zip(differences.values(), (bodies, native), strict=True):
-            difference.update(expected, deployed(image))
-    least, most = TOLERANCES[bodies.card.precision]
+    reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
+    differences = [_Difference(len(card.classes)) for _ in backends]
+    for number, case in enumerate(cases):
+        for batch in _batches(case, backends[0], varied=number < _VARIED):
+            expected = [reference(one.image) for one in batch]
+            for difference, backend in zip(differences, backends, strict=True):
+                difference.update(batch, expected, backend.batch([one.image for one in batch]))
+    least, most = TOLERANCES[deployed.precision]
     limits = (min_agreement or least, max_abs_dp or most)
-    return [d.record(name, bodies.card.precision, *limits) for name, d in differences.items()]
+    records = []
+    for difference, backend in zip(differences, backends, strict=True):
+        record = difference.record(backend.backend.name, deployed.precision, *limits)
+        records.append(record if record.passed else _explained(record, run, model, difference.worst[1], backend))
+    return records
+
+
+def store_parity(model: Path, records: Sequence[ParityRecord]) -> None:
+    """Writes the records into the card of a file, or into the record beside an engine."""
+    if model.suffix == ".engine":
+        record = read_record(model)
+        write_record(model, record.model_copy(update={"card": _with_parity(record.card, records)}))
+        return
+    proto = onnx.load(model, load_external_data=False)
+    properties = {p.key: p.value for p in proto.metadata_props}
+    card = _with_parity(parse_card(properties.get(METADATA_KEY), model), records)
+    helper.set_model_props(proto, {**properties, METADATA_KEY: card.to_json()})
+    with atomic_path(model) as temporary:
+        onnx.save(proto, temporary)
+
+
+def _with_parity(card: ModelCard, records: Sequence[ParityRecord]) -> ModelCard:
+    return card.model_copy(update={"parity": list(records)})
+
+
+def _backends(model: Path) -> list[segtool.runtime.Model]:
+    if model.suffix == ".engine":
+        return [segtool.runtime.load(model)]
+    found = [segtool.runtime.load(model, backend="cpu", native=native) for native in (False, True)]
+    if cuda_is_there():
+        found.append(segtool.runtime.load(model, backend="cuda"))
+    return found
+
+
+def _batches(case: Case, model: segtool.runtime.Model, varied: bool) -> Iterator[list[Case]]:
+    yield [case]
+    if not varied:
+        return
+    mirrored = Case(np.ascontiguousarray(case.image[:, ::-1]), None if case.truth is None else case.truth[:, ::-1])
+    yield [case, mirrored]
+    height, width = (max(1, side * 5 // 7 - 1 + side * 5 // 7 % 2) for side in case.image.shape[:2])  # odd
+    if model.backend.size == (None, None):
+        yield [Case(*(None if part is None else part[:height, :width].copy() for part in case))]  # type: ignore[arg-type]
+
+
+def _explained(
+    record: ParityRecord, run: Path, model: Path, image: Image, backend: segtool.runtime.Model
+) -> ParityRecord:
+    """The record with where the difference begins, if the file can be opened up: an engine cannot."""
+    if not isinstance(backend.backend, OnnxRuntimeBackend):
+        return record
+    native = backend.backend.native
+    return record.model_copy(
+        update={"culprit": str(first_difference(run, model, image, backend.card.precision, native))}
+    )
 
 
 class _Difference:
     """Accumulates the disagreement of two predictors."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         self.images = self.pixels = self.same = 0
         self.max_dp = self.sum_dp = 0.0
+        self.shapes: set[str] = set()
+        self.worst: tuple[float, Image] = (2.0, np.empty(0, np.uint8))
+        self._counts = [Counts.zeros(classes), Counts.zeros(classes)]
+        self._known = False
 
-    def update(self, expected: Prediction, got: Prediction) -> None:
+    def update(self, batch: Sequence[Case], expected: Sequence[Prediction], got: Sequence[Prediction]) -> None:
+        height, width = batch[0].image.shape[:2]
+        self.shapes.add(f"{len(batch)}x{height}x{width}")
+        for case, one, other in zip(batch, expected, got, strict=True):
+            self._update(case, one, other)
+
+    def _update(self, case: Case, expected: Prediction, got: Prediction) -> None:
         dp = np.abs(expected.confidence - got.confidence)
+        same = int((expected.labels == got.labels).sum())
         self.images += 1
         self.pixels += dp.size
-        self.same += int((expected.labels == got.labels).sum())
+        self.same += same
         # NaN must fail: max() with NaN would keep the other.
         self.max_dp = float(np.maximum(self.max_dp, dp.max()))
         self.sum_dp += float(dp.sum(dtype=np.float64))
+        if same / dp.size < self.worst[0]:
+            self.worst = (same / dp.size, case.image)
+        if case.truth is not None:
+            self._known = True
+            truth = Truth(np.ascontiguousarray(case.truth), self._counts[0].classes, BOUNDARY_TOLERANCES)
+            for counts, prediction in zip(self._counts, (expected, got), strict=True):
+                counts += count_image(prediction.labels, truth)
 
     def record(self, backend: str, precision: str, min_agreement: float, max_abs_dp: float) -> ParityRecord:
         if not self.pixels:
             raise SegtoolError("no images to verify with", mend="give a folder of images with --images")
         agreement = self.same / self.pixels
+        mious = [set_scores(counts).miou for counts in self._counts] if self._known else None
+        moved = None if mious is None else mious[1] - mious[0]
+        near = moved is None or abs(moved) <= MIOU_TOLERANCE
         return ParityRecord(
             backend=backend,
             precision=precision,
             versions={name: metadata.version(name) for name in ("torch", "onnxruntime")},
             images=self.images,
+            shapes=sorted(self.shapes),
             label_agreement=agreement,
             max_abs_dp=self.max_dp,
             mean_abs_dp=self.sum_dp / self.pixels,
-            passed=agreement >= min_agreement and self.max_dp <= max_abs_dp,
+            miou_difference=moved,
+            passed=agreement >= min_agreement and self.max_dp <= max_abs_dp and near,
         )

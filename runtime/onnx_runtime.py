@@ -26,15 +26,24 @@ class OnnxRuntimeBackend:
             file takes their place, with a warning.
         device: where it runs.
         threads: of the processor; all cores when not given.
+        options: of the session, to start from.
 
     Raises:
         SegtoolError: no such file, not an exported model, or the device cannot be used.
     """
 
-    def __init__(self, path: Path, *, native: bool = True, device: Device = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        native: bool = True,
+        device: Device = "cpu",
+        threads: int | None = None,
+        options: ort.SessionOptions | None = None,
+    ) -> None:
         if not path.is_file():
             raise SegtoolError("no such model", where=path)
-        options = ort.SessionOptions()
+        options = options or ort.SessionOptions()
         options.log_severity_level = 3
         # Idle threads that spin would take the cores from the native kernels' own threads.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -30,7 +30,7 @@ class TensorRTBackend:
         SegtoolError: no such engine, one of another machine, or TensorRT cannot run here.
     """
 
-    size = (None, None)
+    size: tuple[int | None, int | None] = (None, None)
 
     def __init__(self, path: Path) -> None:
         self.record: EngineRecord = read_record(path)
@@ -113,7 +113,7 @@ class _Plan:
         self._buffers.append(on_device)
         self._context.set_tensor_address(name, int(on_device.handle))
         memory = (ctypes.c_uint8 * size).from_address(int(host.handle))
-        return np.frombuffer(memory, dtype)[: math.prod(shape)].reshape(shape), (host, on_device)
+        return np.frombuffer(memoryview(memory), dtype)[: math.prod(shape)].reshape(shape), (host, on_device)
 
     def _captured(self) -> Any:
         self._execute()  # TensorRT prepares a new shape in its first run, which no capture may contain

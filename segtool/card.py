@@ -70,7 +70,11 @@ class ValidationScores(_Strict):
 
 
 class ParityRecord(_Strict):
-    """One comparison of a deployed artifact with PyTorch. |dp| is of the winning class' probability."""
+    """One comparison of a deployed artifact with PyTorch. |dp| is of the winning class' probability.
+
+    `shapes` are the inputs, NxHxW; `miou_difference` is deployed less PyTorch, 0..1, where the truth was known;
+    `culprit` says where a file that failed begins to differ.
+    """
 
     backend: str
     precision: str
@@ -80,6 +84,9 @@ class ParityRecord(_Strict):
     max_abs_dp: float
     mean_abs_dp: float
     passed: bool
+    shapes: list[str] = []
+    miou_difference: float | None = None
+    culprit: str | None = None
 
 
 class ModelCard(_Strict):

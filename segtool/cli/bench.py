@@ -1,64 +1,162 @@
 """segtool bench"""
 
-import time
-from collections.abc import Callable, Sequence
+import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import model_argument
+from segtool.cli.options import backend_option, echo, model_argument
 
 if TYPE_CHECKING:
     from segtool.images import RGB
+    from segtool.runtime import BackendName
+
+_PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 @click.command("bench")
 @model_argument
-@click.option("--against", type=click.Path(path_type=Path), help="A second model, timed in turn with the first.")
-@click.option("--image", type=click.Path(path_type=Path), help="Image to run; noise of --size when not given.")
+@click.option("--against", type=click.Path(path_type=Path), multiple=True, help="More models, timed in turn with it.")
+@click.option("--image", type=click.Path(path_type=Path), help="Image to run; smooth noise of --size when not given.")
 @click.option("--size", default="480x360", show_default=True, metavar="WxH")
-@click.option("--runs", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--runs", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images in a run.")
 @click.option("--threads", type=click.IntRange(1), help="All cores when not given.")
-def command(model: Path, against: Path | None, image: Path | None, size: str, runs: int, threads: int | None) -> None:
-    """Time MODEL on one image, end to end: from RGB bytes to labels."""
-    from rich.table import Table
+@click.option("--cold", is_flag=True, help="Also time a process that has just started, and its memory.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON to write; with a .png beside it.")
+@backend_option
+def command(
+    model: Path,
+    against: tuple[Path, ...],
+    image: Path | None,
+    size: str,
+    runs: int,
+    batch: int,
+    threads: int | None,
+    cold: bool,
+    out: Path | None,
+    backend: "BackendName",
+) -> None:
+    """Time MODEL on one image, end to end: from RGB bytes to labels.
 
+    Percentiles of the latency, images a second, and for an .onnx file where the time goes: preparing the image,
+    network, CRF, the rest. Models are run in turn, so that what else the machine does hits all alike.
+    """
     from segtool.cli.models import open_model
-    from segtool.cli.tables import console
+    from segtool.cli.timing import interleaved_times
 
     pixels = _image(image, size)
-    models = [m for m in (model, against) if m is not None]
-    predictors = [open_model(m, threads=threads)[0] for m in models]
-    times = interleaved_times([partial(p, pixels) for p in predictors], runs)
-    table = Table(title=f"milliseconds, {pixels.shape[1]}x{pixels.shape[0]}, {runs} runs")
-    for title in ("model", "median", "min", "max", "times the first"):
-        table.add_column(title, justify="left" if title == "model" else "right")
-    first = _median(times[0])
-    for name, values in zip(models, times, strict=True):
-        cells = (f"{1000 * v:.1f}" for v in (_median(values), min(values), max(values)))
-        table.add_row(str(name), *cells, f"{_median(values) / first:.2f}")
+    models = [model, *against]
+    predictors = [open_model(m, backend=backend, threads=threads)[0] for m in models]
+    times = interleaved_times([_call(p, pixels, batch) for p in predictors], runs)
+    rows = [_row(*pair, batch) for pair in zip(models, times, strict=True)]
+    for row, path, predictor in zip(rows, models, predictors, strict=True):
+        row["backend"] = predictor.backend.name if hasattr(predictor, "backend") else "PyTorch"
+        row["stages"] = _stages(path, predictor, pixels, batch)
+        if cold:
+            row["cold"] = _cold(path, backend, pixels)
+    _print(rows, f"milliseconds, {batch} x {pixels.shape[1]}x{pixels.shape[0]}, {runs} runs")
+    if out is not None:
+        _write(out, rows, {"width": pixels.shape[1], "height": pixels.shape[0], "batch": batch, "runs": runs})
+        echo(f"written: {out}, {out.with_suffix('.png')}")
+
+
+def _call(predictor: Any, pixels: "RGB", batch: int) -> Any:
+    if batch == 1:
+        return partial(predictor, pixels)
+    from segtool.errors import SegtoolError
+
+    if not hasattr(predictor, "batch"):
+        raise SegtoolError("PyTorch takes one image at a time here", where="--batch", mend="bench the exported file")
+    return partial(predictor.batch, [pixels] * batch)
+
+
+def _row(model: Path, times: list[float], batch: int) -> dict[str, Any]:
+    from segtool.cli.timing import percentile
+
+    row: dict[str, Any] = {"model": str(model)}
+    row |= {name: 1000 * percentile(times, share) for name, share in _PERCENTILES.items()}
+    return row | {"images_per_second": batch * len(times) / sum(times), "milliseconds": [1000 * t for t in times]}
+
+
+def _stages(model: Path, predictor: Any, pixels: "RGB", batch: int) -> dict[str, float]:
+    """Shares of the stages; empty where nobody can tell."""
+    if model.suffix != ".onnx":
+        return {}
+    import numpy as np
+
+    from segtool.runtime.onnx_runtime import Device
+    from segtool.runtime.stages import stage_shares
+
+    device: Device = "cuda" if "CUDA" in predictor.backend.name else "cpu"
+    return stage_shares(model, np.stack([pixels] * batch), native=predictor.backend.native, device=device)
+
+
+def _cold(model: Path, backend: str, pixels: "RGB") -> dict[str, float]:
+    import numpy as np
+
+    from segtool.cli.timing import cold_start
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "image.npy", pixels)
+        return cold_start(model, backend, Path(folder) / "image.npy")._asdict()
+
+
+def _print(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+
+    from segtool.cli.tables import console
+
+    table = Table(title=title)
+    for name in ("model", "backend", *_PERCENTILES, "images/s", "times the first", "where the time goes"):
+        table.add_column(name, justify="left" if name in ("model", "backend", "where the time goes") else "right")
+    for row in rows:
+        numbers = [f"{row[name]:.1f}" for name in (*_PERCENTILES, "images_per_second")]
+        stages = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["stages"].items())
+        table.add_row(Path(row["model"]).name, row["backend"], *numbers, f"{row['p50'] / rows[0]['p50']:.2f}", stages)
     console().print(table)
+    for row in (row for row in rows if "cold" in row):
+        cold = row["cold"]
+        seconds = ", ".join(f"{name} {cold[f'{name}_seconds']:.2f} s" for name in ("import", "load", "first"))
+        echo(f"{Path(row['model']).name}, cold: {seconds}, at most {cold['peak_bytes'] / 2**20:.0f} MiB")
 
 
-def interleaved_times(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
-    """Seconds of each run of each call, taken in turn after one warm-up, so that drift hits all alike."""
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(runs):
-        for values, call in zip(times, calls, strict=True):
-            start = time.perf_counter()
-            call()
-            values.append(time.perf_counter() - start)
-    return times
+def _write(out: Path, rows: list[dict[str, Any]], about: dict[str, int]) -> None:
+    import os
+    import platform
+    from datetime import UTC, datetime
+    from importlib import metadata
+
+    from segtool.files import atomic_path, write_json
+
+    packages = [d.name for d in metadata.distributions() if d.name in ("segtool", "onnxruntime", "torch", "numpy")]
+    versions = {name: metadata.version(name) for name in sorted(set(packages))}
+    machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "versions": versions}
+    write_json(out, {"date": f"{datetime.now(UTC):%Y-%m-%d}", **machine, **about, "rows": rows})
+    with atomic_path(out.with_suffix(".png")) as temporary:
+        _plot(rows, temporary)
 
 
-def _median(values: list[float]) -> float:
-    from statistics import median
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """One bar for each model, of its stages where they are known."""
+    from matplotlib.figure import Figure
 
-    return median(values)
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colors = {"input": "#9aa0a6", "network": "#4c78a8", "crf": "#f58518", "output": "#b8bec6", "all": "#72b7b2"}
+    for place, row in enumerate(reversed(rows)):
+        left = 0.0
+        for name, share in (row["stages"] or {"all": 1.0}).items():
+            axes.barh(place, share * row["p50"], left=left, color=colors[name], label=name)
+            left += share * row["p50"]
+    axes.set_yticks(range(len(rows)), [Path(row["model"]).name for row in reversed(rows)])
+    axes.set(xlabel="milliseconds (p50)")
+    handles, labels = axes.get_legend_handles_labels()
+    known = dict(zip(labels, handles, strict=True))
+    figure.legend(known.values(), known, loc="outside upper center", ncols=len(known), frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def _image(path: Path | None, size: str) -> "RGB":

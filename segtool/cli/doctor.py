@@ -2,40 +2,77 @@
 
 import os
 import platform
+import shutil
 import sys
 from importlib import metadata
+from typing import NamedTuple
 
 import click
 
+from segtool.errors import SegtoolError
+
 _PACKAGES = (
     "segtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "segmentation-models-pytorch",
-    "timm", "lightning", "onnx", "onnxscript", "gradio", "tensorrt",
+    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "av", "cuda-core", "tensorrt",
 )  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """Whether something can run here: how, or why not; and the command that would change that."""
+
+    name: str
+    works: bool
+    text: str
+    mend: str = ""
 
 
 @click.command("doctor")
 def command() -> None:
-    """Show versions and devices, and which runtimes can run here, or why not."""
+    """Show versions and devices, what can run here, and the command that would enable what cannot."""
+    from rich.markup import escape
     from rich.table import Table
 
     from segtool.cli.tables import console
 
-    table = Table(show_header=False, box=None)
-    table.add_row("machine", f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    versions = Table(show_header=False, box=None)
+    versions.add_row("machine", f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     for name in _PACKAGES:
-        table.add_row(name, _version(name))
-    table.add_section()
-    for name, check in (
-        ("native library", _native),
-        ("PyTorch", _torch),
-        ("ONNX Runtime", _onnxruntime),
-        ("TensorRT", _tensorrt),
-    ):
-        try:
-            table.add_row(name, check())
-        except Exception as error:  # a doctor reports what is broken instead of breaking
-            table.add_row(name, f"cannot run: {type(error).__name__}: {error}")
+        versions.add_row(name, _version(name))
+    console().print(versions)
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for finding in examine():
+        table.add_row("" if finding.works else "-", finding.name, escape(finding.text))
+        if finding.mend:
+            table.add_row("", "", escape(f"to enable it: {finding.mend}"))
     console().print(table)
+
+
+def examine() -> list[Finding]:
+    """What can run on this machine."""
+    checks = {
+        "native library": (_native, "pip install . (needs a C++ compiler)"),
+        "training": (_torch, "pip install 'segtool[train]'"),
+        "ONNX Runtime CPU": (_onnxruntime, "pip install 'segtool[cpu]'"),
+        "ONNX Runtime CUDA": (_onnxruntime_cuda, "pip uninstall onnxruntime && pip install 'segtool[gpu]'"),
+        "TensorRT": (_tensorrt, "pip install tensorrt 'segtool[gpu]'"),
+        "export": (_export, "pip install 'segtool[export]'"),
+        "demo": (_demo, "pip install 'segtool[demo]'"),
+        "video": (_video, "pip install 'segtool[video]'"),
+    }
+    found = []
+    for name, (check, mend) in checks.items():
+        try:
+            found.append(Finding(name, True, check()))
+        except Exception as error:  # a doctor reports what is broken instead of breaking
+            needs_gpu = name in ("ONNX Runtime CUDA", "TensorRT") and not _has_driver()
+            mend = "a machine with an NVIDIA GPU and driver, then " + mend if needs_gpu else mend
+            reason = error.what if isinstance(error, SegtoolError) else f"{type(error).__name__}: {error}"
+            found.append(Finding(name, False, f"cannot run: {reason}", mend))
+    return found
+
+
+def _has_driver() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
 
 def _version(name: str) -> str:
@@ -57,8 +94,8 @@ def _torch() -> str:
 
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return f"runs on the CPU and {', '.join(names)}"
-    return f"runs on the CPU ({torch.get_num_threads()} threads); no CUDA device is visible"
+        return f"PyTorch on the CPU and {', '.join(names)}"
+    return f"PyTorch on the CPU ({torch.get_num_threads()} threads); no CUDA device is visible"
 
 
 def _onnxruntime() -> str:
@@ -68,10 +105,40 @@ def _onnxruntime() -> str:
 
     options = ort.SessionOptions()
     options.register_custom_ops_library(str(library.library_path()))
-    return f"runs, native CRF kernels register; providers: {', '.join(ort.get_available_providers())}"
+    return "runs, native CRF kernels register"
+
+
+def _onnxruntime_cuda() -> str:
+    from segtool.runtime.onnx_runtime import cuda_is_there
+
+    if not cuda_is_there():
+        raise RuntimeError("this ONNX Runtime was built without CUDA")
+    if not _has_driver():
+        raise RuntimeError("there is no NVIDIA driver")
+    return "built for CUDA, and a driver is there"
 
 
 def _tensorrt() -> str:
-    import tensorrt
+    from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
 
-    return f"{tensorrt.__version__} is installed; segtool does not build engines yet"
+    machine = this_machine(tensorrt(), cuda_device())
+    return f"TensorRT {machine.tensorrt} on {machine.gpu}, driver {machine.driver}"
+
+
+def _export() -> str:
+    import onnx
+    import onnxscript
+
+    return f"onnx {onnx.__version__}, onnxscript {onnxscript.__version__}"
+
+
+def _demo() -> str:
+    import gradio
+
+    return f"gradio {gradio.__version__}"
+
+
+def _video() -> str:
+    import av
+
+    return f"PyAV {av.__version__}"

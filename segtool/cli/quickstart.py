@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from segtool.train.data import Sample
     from segtool.train.piecewise import PiecewiseTrainer
 
-_NATIVE, _BODIES, _TORCH = "ONNX Runtime, native library", "ONNX Runtime, function bodies", "PyTorch"
+_TORCH = "PyTorch"
+_NATIVE, _BODIES = "ONNX Runtime CPU, native library", "ONNX Runtime CPU, function bodies"
 
 
 @click.command("quickstart")
@@ -29,7 +30,7 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     """Train, export, verify and draw a CNN + CRF on built-in data, in minutes on a CPU."""
     from segtool.cli.tables import print_parity, print_stages
     from segtool.export.onnx_export import export_onnx
-    from segtool.export.parity import verify
+    from segtool.export.parity import Case, store_parity, verify
     from segtool.files import write_json
     from segtool.train.piecewise import PiecewiseTrainer
     from segtool.train.presets import load_config
@@ -47,7 +48,8 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     export_onnx(out, model)
     echo("verifying it against PyTorch")
     samples = [trainer.val_set.load(i) for i in range(20)]
-    records = verify(out, model, (sample.image for sample in samples))
+    records = verify(out, model, (Case(*sample) for sample in samples))
+    store_parity(model, records)
     write_json(out / "model.parity.json", [record.model_dump() for record in records])
     timings, pictures = _run_models(out, model, [s.image for s in samples])
     names = [trainer.val_set.identifier(i) for i in range(len(samples))]
@@ -71,8 +73,8 @@ def _run_models(run: Path, model: Path, images: "list[RGB]") -> "tuple[dict[str,
     """Median milliseconds by backend, and the native predictions of the first images."""
     from statistics import median
 
-    from segtool.cli.bench import interleaved_times
     from segtool.cli.models import open_model
+    from segtool.cli.timing import interleaved_times
 
     native, bodies, torch = open_model(model)[0], open_model(model, native=False)[0], open_model(run)[0]
     backends = {_TORCH: torch, _NATIVE: native, _BODIES: bodies}

@@ -143,10 +143,14 @@ def print_parity(records: list[ParityRecord]) -> None:
     """One row for each backend."""
     console().print("the exported model against PyTorch")
     table = Table()
-    for title in ("backend", "images", "same labels", "max |dp|", "mean |dp|", ""):
+    for title in ("backend", "images", "same labels", "max |dp|", "mean |dp|", "mIoU", ""):
         table.add_column(title, justify="left" if title in ("backend", "") else "right")
     for r in records:
         agreement = f"{100 * r.label_agreement:.4f} %"
-        numbers = (f"{r.max_abs_dp:.1e}", f"{r.mean_abs_dp:.1e}")
+        moved = "" if r.miou_difference is None else f"{100 * r.miou_difference:+.3f}"
+        numbers = (f"{r.max_abs_dp:.1e}", f"{r.mean_abs_dp:.1e}", moved)
         table.add_row(r.backend, str(r.images), agreement, *numbers, "ok" if r.passed else "DIFFERS")
     console().print(table)
+    for r in records:
+        if r.culprit is not None:
+            console().print(f"{r.backend}: {r.culprit}")

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import json
 import subprocess
 import sys
 import time
@@ -70,6 +71,10 @@ def test_doctor_reports(tmp_path):
     assert result.returncode == 0
     assert "native library" in result.stdout
     assert "CUDA kernels" in result.stdout
+    text = " ".join(result.stdout.split())
+    assert "ONNX Runtime CPU runs, native CRF kernels register" in text
+    if "no CUDA device is visible" in text:
+        assert "pip uninstall onnxruntime && pip install 'segtool[gpu]'" in text
 
 
 def test_predict_writes_masks_and_goes_on_past_a_bad_image(tiny_onnx, tmp_path, photo):
@@ -113,7 +118,7 @@ def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx
     ("options", "said"),
     [
         (["--slide", "64"], "give the run folder or checkpoint"),
-        (["--tta", "flip"], "an ONNX file holds them as one"),
+        (["--tta", "flip"], "an exported file holds them as one"),
         (["--compare", "a", "b"], "give neither MODEL nor --data"),
         (["--stride", "8"], "--stride 8"),
     ],
@@ -144,8 +149,24 @@ def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
     assert "the model has 5 classes, the data 11" in result.stderr
 
 
-def test_bench_prints_a_table(tiny_run, tiny_onnx, tmp_path):
-    result = _segtool("bench", tiny_run, "--against", tiny_onnx, "--size", "64x48", "--runs", "2", cwd=tmp_path)
+def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path):
+    arguments = ("bench", tiny_onnx, "--size", "64x48", "--runs", "4", "--cold", "--out", "b.json")
+    result = _segtool(*arguments, "--against", tiny_run, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "median" in result.stdout
-    assert _segtool("bench", tiny_run, "--size", "64", cwd=tmp_path).returncode == 2
+    assert "p50" in result.stdout
+    exported, torch = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert exported["backend"] == "ONNX Runtime CPU, native library"
+    assert torch["backend"] == "PyTorch"
+    assert exported["p50"] == sorted(exported["milliseconds"])[1]
+    assert exported["p99"] == max(exported["milliseconds"])
+    assert sum(exported["stages"].values()) == pytest.approx(1)
+    assert torch["stages"] == {}
+    assert 20 << 20 < exported["cold"]["peak_bytes"] < torch["cold"]["peak_bytes"]
+    assert (tmp_path / "b.png").stat().st_size > 1000
+
+
+def test_bench_in_batches(tiny_run, tiny_onnx, tmp_path):
+    result = _segtool("bench", tiny_onnx, "--size", "64x48", "--runs", "1", "--batch", "3", cwd=tmp_path)
+    assert "3 x 64x48" in result.stdout
+    assert _segtool("bench", tiny_onnx, "--size", "64", cwd=tmp_path).returncode == 2
+    assert "one image at a time" in _segtool("bench", tiny_run, "--batch", "2", cwd=tmp_path).stderr

@@ -12,7 +12,7 @@ from segtool.card import METADATA_KEY, CrfCard, parse_card
 from segtool.errors import SegtoolError
 from segtool.export.onnx_export import export_onnx
 from segtool.export.operators import function_bodies, portable_side
-from segtool.export.parity import verify
+from segtool.export.parity import Case, verify
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.predict import TorchPredictor
@@ -120,7 +120,7 @@ def test_exported_model_gives_pytorchs_answer(tiny_run, tiny_onnx, photo, shape)
 def test_batches(tiny_onnx, photo):
     model = load(tiny_onnx)
     images = np.stack([photo[:50, :60], photo[20:70, 30:90]])
-    together = model.session.run(["labels"], {"image": images})[0]
+    together = [one.labels for one in model.batch(list(images))]
     for image, labels in zip(images, together, strict=True):
         np.testing.assert_array_equal(model(image.copy()).labels, labels)
 
@@ -154,10 +154,10 @@ def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
 
 def test_parity_passes_and_a_foreign_checkpoint_fails(tiny_run, tiny_onnx, photo):
     images = [photo[:48, :64].copy(), photo[40:90, 50:120].copy()]
-    records = verify(tiny_run, tiny_onnx, images)
+    records = verify(tiny_run, tiny_onnx, map(Case, images))
     assert [r.passed for r in records] == [True, True]
     assert all(r.label_agreement >= 0.9999 and r.max_abs_dp <= 1e-3 for r in records)
-    other = verify(tiny_run / "crf" / "best.safetensors", tiny_onnx, images)
+    other = verify(tiny_run / "crf" / "best.safetensors", tiny_onnx, map(Case, images))
     assert not any(r.passed for r in other), "another model's weights must not pass"
 
 

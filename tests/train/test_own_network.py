@@ -63,12 +63,12 @@ def test_all_stages_train_it(own_run):
 
 def test_export_and_parity(own_run, tmp_path):
     from segtool.export.onnx_export import export_onnx
-    from segtool.export.parity import verify
+    from segtool.export.parity import Case, verify
     from segtool.train.data import open_dataset
 
     export_onnx(own_run, tmp_path / "own.onnx")
     val = open_dataset("synthetic:64", "val")
-    records = verify(own_run, tmp_path / "own.onnx", (val.load(i).image for i in range(3)))
+    records = verify(own_run, tmp_path / "own.onnx", (Case(*val.load(i)) for i in range(3)))
     assert records
     assert all(record.passed for record in records)
 

@@ -1,0 +1,54 @@
+"""Where the time of a run goes: the image's preparation, the network, the CRF, the rest."""
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from segtool.errors import SegtoolError
+from segtool.runtime.onnx_runtime import Device, OnnxRuntimeBackend
+
+STAGES = ("input", "network", "crf", "output")
+
+
+def stage_shares(
+    path: Path, images: NDArray[np.uint8], *, native: bool = True, device: Device = "cpu", runs: int = 5
+) -> dict[str, float]:
+    """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; they add up to 1.
+
+    Args:
+        path: the `.onnx` file.
+        images: uint8 [N,H,W,3].
+        runs: profiled, after one that is not counted.
+
+    Raises:
+        SegtoolError: nothing was profiled.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        backend = OnnxRuntimeBackend(path, native=native, device=device, options=options)
+        for _ in range(runs + 1):
+            backend.run(images)
+        events = json.loads(Path(backend.session.end_profiling()).read_text(encoding="utf-8"))
+    spent = _by_stage([e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")], runs)
+    total = sum(spent.values())
+    if not total:
+        raise SegtoolError("ONNX Runtime profiled no nodes", where=path)
+    return {stage: spent[stage] / total for stage in STAGES}
+
+
+def _by_stage(events: list[dict], runs: int) -> Counter[str]:
+    """Microseconds of the last runs by stage; a node that several runs are of occurs once in each."""
+    spent: Counter[str] = Counter()
+    warm = len(events) // (runs + 1)
+    for event in sorted(events, key=lambda e: e["ts"])[warm:]:
+        stage = event["name"].partition("/")[0]
+        # The segmenter's own nodes normalise and pad. What ONNX Runtime adds without a name reorders for convolutions.
+        spent[stage if stage in STAGES else "input" if stage == "segmenter" else "network"] += event["dur"]
+    return spent
