@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from onnx import ModelProto, helper
 
@@ -16,8 +15,8 @@ from segtool.card import METADATA_KEY, ModelCard
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
+from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
-from segtool.files import atomic_path
 from segtool.train.checkpoint import load_segmenter
 
 
@@ -60,9 +59,7 @@ def export_onnx(
             if not any(o.domain == DOMAIN for o in model.opset_import):
                 model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    onnx.checker.check_model(model)
-    with atomic_path(out) as temporary:
-        onnx.save(model, temporary)
+    save_onnx(model, out)
     return card
 
 

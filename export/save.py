@@ -1,0 +1,37 @@
+"""Writing ONNX files, checked, whole or not at all; weights that do not fit into one file lie beside it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, external_data_helper
+
+from segtool.files import ensure_folder
+
+LARGEST_FILE = 1_800_000_000  # bytes; a protobuf file ends at 2 GiB
+_SMALLEST_TENSOR = 1024  # bytes; smaller ones stay in the file
+
+
+def save_onnx(model: ModelProto, path: Path) -> list[Path]:
+    """Checks and writes a model.
+
+    Returns:
+        What was written: the file; for a model of more than `LARGEST_FILE` also `NAME.onnx.data` with its weights,
+        which the file refers to by that name, so the two are moved together.
+    """
+    folder = ensure_folder(path.parent) / f".{path.name}.{os.getpid()}.tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        if model.ByteSize() > LARGEST_FILE:
+            names = {"location": f"{path.name}.data", "size_threshold": _SMALLEST_TENSOR}
+            external_data_helper.convert_model_to_external_data(model, all_tensors_to_one_file=True, **names)
+        onnx.save(model, folder / path.name)
+        onnx.checker.check_model(folder / path.name)  # by its path: also beyond what fits into memory as one piece
+        written = sorted(folder.iterdir(), key=lambda file: file.name, reverse=True)  # weights before what names them
+        for file in written:
+            os.replace(file, path.parent / file.name)
+        return [path.parent / file.name for file in reversed(written)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
