@@ -1,9 +1,7 @@
 """Is the deployed file the same model? PyTorch against every backend that this machine has, image by image."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -15,30 +13,18 @@ from segtool.card import METADATA_KEY, ModelCard, ParityRecord, parse_card
 from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference
+from segtool.export.difference import Case, Difference
 from segtool.files import atomic_path
-from segtool.prediction import Prediction
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.evaluation.boundaries import Truth
-from segtool.train.evaluation.counts import TOLERANCES as BOUNDARY_TOLERANCES
-from segtool.train.evaluation.counts import Counts, count_image
-from segtool.train.evaluation.scores import set_scores
 from segtool.train.predict import TorchPredictor
 
 # Of the model's precision: least share of equal labels, largest difference of the winning probability. A float16
 # network may put a boundary pixel on the other side, and there the probability of the winner jumps.
 TOLERANCES = {"float32": (0.9999, 1e-3), "float16": (0.997, 0.25)}
-MIOU_TOLERANCE = 0.001  # a tenth of a point
 _VARIED = 3  # of the first so many images also a crop and a batch are run
 
 Image = NDArray[np.uint8]
-
-
-class Case(NamedTuple):
-    """An image to compare on, and its truth where that is known: uint8 [H,W,3] and [H,W]."""
-
-    image: Image
-    truth: NDArray[np.uint8] | None = None
 
 
 def verify(
@@ -70,7 +56,7 @@ def verify(
     if deployed.classes != card.classes or (deployed.crf is None) != (card.crf is None):
         raise SegtoolError("the file was exported from another model", where=model)
     reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
-    differences = [_Difference(len(card.classes)) for _ in backends]
+    differences = [Difference(len(card.classes)) for _ in backends]
     for number, case in enumerate(cases):
         for batch in _batches(case, backends[0], varied=number < _VARIED):
             expected = [reference(one.image) for one in batch]
@@ -133,58 +119,3 @@ def _explained(
     return record.model_copy(
         update={"culprit": str(first_difference(run, model, image, backend.card.precision, native))}
     )
-
-
-class _Difference:
-    """Accumulates the disagreement of two predictors."""
-
-    def __init__(self, classes: int) -> None:
-        self.images = self.pixels = self.same = 0
-        self.max_dp = self.sum_dp = 0.0
-        self.shapes: set[str] = set()
-        self.worst: tuple[float, Image] = (2.0, np.empty(0, np.uint8))
-        self._counts = [Counts.zeros(classes), Counts.zeros(classes)]
-        self._known = False
-
-    def update(self, batch: Sequence[Case], expected: Sequence[Prediction], got: Sequence[Prediction]) -> None:
-        height, width = batch[0].image.shape[:2]
-        self.shapes.add(f"{len(batch)}x{height}x{width}")
-        for case, one, other in zip(batch, expected, got, strict=True):
-            self._update(case, one, other)
-
-    def _update(self, case: Case, expected: Prediction, got: Prediction) -> None:
-        dp = np.abs(expected.confidence - got.confidence)
-        same = int((expected.labels == got.labels).sum())
-        self.images += 1
-        self.pixels += dp.size
-        self.same += same
-        # NaN must fail: max() with NaN would keep the other.
-        self.max_dp = float(np.maximum(self.max_dp, dp.max()))
-        self.sum_dp += float(dp.sum(dtype=np.float64))
-        if same / dp.size < self.worst[0]:
-            self.worst = (same / dp.size, case.image)
-        if case.truth is not None:
-            self._known = True
-            truth = Truth(np.ascontiguousarray(case.truth), self._counts[0].classes, BOUNDARY_TOLERANCES)
-            for counts, prediction in zip(self._counts, (expected, got), strict=True):
-                counts += count_image(prediction.labels, truth)
-
-    def record(self, backend: str, precision: str, min_agreement: float, max_abs_dp: float) -> ParityRecord:
-        if not self.pixels:
-            raise SegtoolError("no images to verify with", mend="give a folder of images with --images")
-        agreement = self.same / self.pixels
-        mious = [set_scores(counts).miou for counts in self._counts] if self._known else None
-        moved = None if mious is None else mious[1] - mious[0]
-        near = moved is None or abs(moved) <= MIOU_TOLERANCE
-        return ParityRecord(
-            backend=backend,
-            precision=precision,
-            versions={name: metadata.version(name) for name in ("torch", "onnxruntime")},
-            images=self.images,
-            shapes=sorted(self.shapes),
-            label_agreement=agreement,
-            max_abs_dp=self.max_dp,
-            mean_abs_dp=self.sum_dp / self.pixels,
-            miou_difference=moved,
-            passed=agreement >= min_agreement and self.max_dp <= max_abs_dp and near,
-        )

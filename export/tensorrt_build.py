@@ -8,7 +8,8 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_plugin import NAMESPACE, OPERATORS, VERSION, VERTICES_PER_PIXEL
+from segtool.bilateral.tensorrt_operators import OPERATORS, VERTICES_PER_PIXEL
+from segtool.bilateral.tensorrt_plugin import NAMESPACE, VERSION
 from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.bilateral import tensorrt_plugin
+from segtool.bilateral.tensorrt_operators import OVERFLOW
 from segtool.engine import EngineRecord, Machine, read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import Outputs
@@ -167,7 +168,7 @@ def check_status(status: NDArray[np.int32] | None, shape: tuple[int, ...], recor
     Raises:
         SegtoolError: it did not, with the capacity that would.
     """
-    if status is None or not status[1] & tensorrt_plugin.OVERFLOW:
+    if status is None or not status[1] & OVERFLOW:
         return
     wanted = min(6.0, 2 * record.vertices_per_pixel)
     raise SegtoolError(

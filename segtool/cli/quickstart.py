@@ -29,8 +29,9 @@ _NATIVE, _BODIES = "ONNX Runtime CPU, native library", "ONNX Runtime CPU, functi
 def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train, export, verify and draw a CNN + CRF on built-in data, in minutes on a CPU."""
     from segtool.cli.tables import print_parity, print_stages
+    from segtool.export.difference import Case
     from segtool.export.onnx_export import export_onnx
-    from segtool.export.parity import Case, store_parity, verify
+    from segtool.export.parity import store_parity, verify
     from segtool.files import write_json
     from segtool.train.piecewise import PiecewiseTrainer
     from segtool.train.presets import load_config

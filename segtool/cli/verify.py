@@ -10,7 +10,7 @@ import click
 from segtool.cli.options import echo, progress_bar
 
 if TYPE_CHECKING:
-    from segtool.export.parity import Case
+    from segtool.export.difference import Case
 
 
 @click.command("verify")
@@ -50,7 +50,7 @@ def command(
 
 def _cases(folder: Path | None, data: str | None, split: str, limit: int) -> "tuple[Iterable[Case], int]":
     from segtool.errors import SegtoolError
-    from segtool.export.parity import Case
+    from segtool.export.difference import Case
 
     if folder is not None and data is not None:
         raise SegtoolError("--images and --data are two ways to say the same", mend="give one of them")

@@ -8,13 +8,14 @@ import numpy as np
 import tensorrt_lean as trt
 
 from segtool.bilateral import tensorrt_plugin
+from segtool.bilateral.tensorrt_operators import OPERATORS
 
 
 def check() -> None:
     tensorrt_plugin.register(trt)
     assert tensorrt_plugin.register(trt) is tensorrt_plugin.register(trt), "registered once"
     registry = trt.get_plugin_registry()
-    for operator in tensorrt_plugin.OPERATORS:
+    for operator in OPERATORS:
         creator = registry.get_creator(operator.name, "1", "segtool")
         assert creator is not None, operator.name
         assert [f.name for f in creator.field_names] == [f.name for f in operator.fields]

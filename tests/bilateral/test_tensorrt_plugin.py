@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.bilateral import library, native, tensorrt_plugin, torch_plain
-from segtool.bilateral.tensorrt_plugin import OPERATORS, OVERFLOW, lattice_capacity
+from segtool.bilateral import library, native, tensorrt_operators, tensorrt_plugin, torch_plain
+from segtool.bilateral.tensorrt_operators import OPERATORS, OVERFLOW, lattice_capacity
 
 from ..tensorrt_api import module_of
 
@@ -123,7 +123,7 @@ def test_enqueue_gives_what_the_cpu_library_gives(run, photo):
 
 def test_a_lattice_that_does_not_fit_gives_no_numbers(run, monkeypatch):
     """More vertices than the capacity: the status says so, and what is filtered is NaN, not a picture."""
-    monkeypatch.setattr(tensorrt_plugin, "SMALLEST_CAPACITY", 16)
+    monkeypatch.setattr(tensorrt_operators, "SMALLEST_CAPACITY", 16)
     noise = np.random.default_rng(0).integers(0, 256, (1, 3, 30, 30)).astype(np.float32)
     fields = {"spatial_sigma": 3.0, "color_sigma": 3.0, "vertices_per_pixel": 0.1}
     vertex, weight, neighbor, status = run("BilateralLattice", fields, noise)

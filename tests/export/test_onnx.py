@@ -10,9 +10,10 @@ from onnx import TensorProto, helper
 from segtool.bilateral import library, torch_lattice
 from segtool.card import METADATA_KEY, CrfCard, parse_card
 from segtool.errors import SegtoolError
+from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
 from segtool.export.operators import function_bodies, portable_side
-from segtool.export.parity import Case, verify
+from segtool.export.parity import verify
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.predict import TorchPredictor

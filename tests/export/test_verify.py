@@ -8,7 +8,8 @@ from onnx import numpy_helper
 from segtool.card import METADATA_KEY, parse_card
 from segtool.export import bisect
 from segtool.export.bisect import first_difference
-from segtool.export.parity import Case, store_parity, verify
+from segtool.export.difference import Case
+from segtool.export.parity import store_parity, verify
 from segtool.runtime import load
 from segtool.train.data import open_dataset
 
