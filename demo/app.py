@@ -17,22 +17,31 @@ from segtool.card import ModelCard
 from segtool.demo.legend import legend_html
 from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
 from segtool.errors import SegtoolError
-from segtool.images import list_images, read_image
+from segtool.images import RGB, list_images, read_image
 from segtool.runtime import Model
 
 MAX_FILE = "32mb"
 _WAITING = 32  # requests that may wait; more are refused with a message
+_ALONE = "nothing: before and after the CRF"
 _MINUTES = 15  # for which results and files of a visitor are kept
 
 
-def build_demo(model: Model, examples: Path | None, max_pixels: int) -> gr.Blocks:
-    """The page for a model.
+def build_demo(models: dict[str, Model], examples: Path | None, max_pixels: int) -> gr.Blocks:
+    """The page for one model, or for several to choose from and to compare.
 
     Args:
+        models: by the names that visitors see; of the same classes.
         examples: a folder of images to click on.
         max_pixels: of an upload; larger ones are refused before they are decoded.
+
+    Raises:
+        SegtoolError: models of different classes.
     """
-    card = model.card
+    names = list(models)
+    card = models[names[0]].card
+    for name in names[1:]:
+        if models[name].card.classes != card.classes:
+            raise SegtoolError("models of different classes cannot be compared", where=f"{names[0]}, {name}")
     with gr.Blocks(title=f"segtool: {card.architecture}", delete_cache=(60 * _MINUTES, 60 * _MINUTES)) as page:
         gr.Markdown(_heading(card))
         result = gr.State(time_to_live=60 * _MINUTES)
@@ -47,6 +56,10 @@ def build_demo(model: Model, examples: Path | None, max_pixels: int) -> gr.Block
                     elem_id="upload",
                 )
                 upload.preprocess = _naming_what_is_no_image(upload.preprocess)
+                chosen = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+                other = gr.Dropdown(
+                    [(_ALONE, ""), *names], value="", label="Compare with", visible=len(names) > 1, elem_id="other"
+                )
                 button = gr.Button("Segment", variant="primary")
                 opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels", elem_id="opacity")
                 only = gr.CheckboxGroup(
@@ -64,11 +77,14 @@ def build_demo(model: Model, examples: Path | None, max_pixels: int) -> gr.Block
         if examples is not None:
             gr.Examples([str(p) for p in list_images(examples)[:8]], upload)
         shown = [slider, downloads]
+        segment = _segmenter(models, max_pixels)
+        inputs, outputs = [upload, opacity, only, chosen, other], [result, *shown, timing, legend, heat, numbers]
+        gr.on([chosen.input, other.input], _if_uploaded(segment), inputs, outputs, api_visibility="private")
         gr.on(
             [button.click, upload.upload],
-            _segmenter(model, max_pixels),
-            [upload, opacity, only],
-            [result, *shown, timing, legend, heat, numbers],
+            segment,
+            inputs,
+            outputs,
             api_name="segment",
             api_description="Segments an image file; the last of the answers holds the area of each class.",
         )
@@ -95,22 +111,36 @@ def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., An
     return checked
 
 
-def _segmenter(model: Model, max_pixels: int) -> Callable[..., list[Any]]:
-    def segment(path: str | None, opacity: float, only: list[int]) -> list[Any]:
+def _segmenter(models: dict[str, Model], max_pixels: int) -> Callable[..., list[Any]]:
+    def segment(path: str | None, opacity: float, only: list[int], chosen: str, other: str) -> list[Any]:
         if path is None:
             raise gr.Error("Upload an image first.")
         try:
             image = read_image(Path(path), max_pixels)
-            start = time.perf_counter()
-            prediction = model(image)
+            result = _timed(models[chosen], image)
+            second = _timed(models[other], image).prediction if other else None
         except SegtoolError as error:
             # The path is the server's temporary file, of no use to the person.
             raise gr.Error(error.what) from error
-        result = Result(image, prediction, time.perf_counter() - start)
-        drawn, legend = _drawn(result, model.card, opacity, only), legend_html(model.card, prediction.labels)
-        return [result, *drawn, _timing(result), legend, confidence_map(result), areas(result, model.card)]
+        result = result._replace(other=second, names=(chosen, other))
+        card = models[chosen].card
+        drawn, legend = _drawn(result, card, opacity, only), legend_html(card, result.prediction.labels)
+        return [result, *drawn, _timing(result), legend, confidence_map(result), areas(result, card)]
 
     return segment
+
+
+def _if_uploaded(segment: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    def again(path: str | None, *settings: Any) -> list[Any]:
+        return [gr.skip()] * 7 if path is None else segment(path, *settings)
+
+    return again
+
+
+def _timed(model: Model, image: RGB) -> Result:
+    start = time.perf_counter()
+    prediction = model(image)
+    return Result(image, prediction, time.perf_counter() - start)
 
 
 def _redrawer(card: ModelCard) -> Callable[..., list[Any]]:
@@ -121,8 +151,10 @@ def _redrawer(card: ModelCard) -> Callable[..., list[Any]]:
 
 
 def _drawn(result: Result, card: ModelCard, opacity: float, only: list[int]) -> list[Any]:
-    """The slider's pictures, and the links to the files."""
-    return [before_and_after(result, card, opacity, only), download_links(result, card, opacity)]
+    """The slider with its pictures, and the links to the files."""
+    label = _slider_label(card) if result.other is None else f"{result.names[0]} | {result.names[1]}, differences red"
+    pictures = before_and_after(result, card, opacity, only)
+    return [gr.update(value=pictures, label=label), download_links(result, card, opacity)]
 
 
 def _heading(card: ModelCard) -> str:
@@ -146,7 +178,10 @@ def _timing(result: Result) -> str:
         f"**{1000 * result.seconds:.0f} ms** for {width}x{height} pixels",
         f"mean confidence {result.prediction.confidence.mean():.2f}",
     ]
-    if result.prediction.unary_labels is not None:
+    if result.other is not None:
+        apart = float((result.prediction.labels != result.other.labels).mean())
+        parts.append(f"the two models disagree on {100 * apart:.2f} % of the pixels")
+    elif result.prediction.unary_labels is not None:
         changed = float((result.prediction.labels != result.prediction.unary_labels).mean())
         parts.append(f"the CRF changed {100 * changed:.1f} % of the labels")
     return " · ".join(parts)

@@ -14,23 +14,34 @@ from segtool.prediction import Prediction
 # Dark blue where the model is unsure, over green, to yellow where it is sure: five points of the viridis map.
 _HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 
+_DIFFERENT = (255, 0, 0)
+
 
 class Result(NamedTuple):
-    """An image, what the model says of it, and how long that took in seconds."""
+    """An image, what the model says of it, and how long that took in seconds; and what another model says, if asked."""
 
     image: RGB
     prediction: Prediction
     seconds: float
+    other: Prediction | None = None
+    names: tuple[str, str] = ("", "")
 
 
 def before_and_after(result: Result, card: ModelCard, opacity: float, only: list[int]) -> tuple[RGB, RGB]:
     """The image under the labels before and after the CRF; without a CRF, the image alone and under its labels.
+
+    With another model's answer: under the labels of both, where they differ in red on the second.
 
     Args:
         opacity: of the labels, 0..1.
         only: class ids to show; all if empty.
     """
     prediction = result.prediction
+    if result.other is not None:
+        first = _overlay(result.image, prediction.labels, card, opacity, only)
+        second = _overlay(result.image, result.other.labels, card, opacity, only)
+        second[prediction.labels != result.other.labels] = _DIFFERENT
+        return first, second
     after = _overlay(result.image, prediction.labels, card, opacity, only)
     if prediction.unary_labels is None:
         return result.image, after

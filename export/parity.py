@@ -93,8 +93,8 @@ def _backends(model: Path) -> list[segtool.runtime.Model]:
     if model.suffix == ".engine":
         return [segtool.runtime.load(model)]
     found = [segtool.runtime.load(model, backend="cpu", native=native) for native in (False, True)]
-    if cuda_is_there():
-        found.append(segtool.runtime.load(model, backend="cuda"))
+    if cuda_is_there() and "CUDA" in (fastest := segtool.runtime.load(model)).backend.name:
+        found.append(fastest)
     return found
 
 

@@ -7,6 +7,7 @@
 `image` is uint8 [H,W,3] RGB; the answer is a `segtool.prediction.Prediction`.
 """
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
     Args:
         path: an `.onnx` file that `segtool export` wrote, or an `.engine` that `segtool build` made of one.
         backend: tensorrt for an engine; cuda or cpu for ONNX Runtime; auto: an engine in TensorRT, a file in ONNX
-            Runtime, on a CUDA device if this ONNX Runtime was built for one.
+            Runtime on a CUDA device where it was built for one (if that cannot start, with a warning) or on the CPU.
         native: use the native library's kernels for the CRF; False runs the portable definition inside
             the file, as any other ONNX runtime would.
         threads: threads of ONNX Runtime on the processor; all cores when not given.
@@ -49,5 +50,11 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
         return Model(TensorRTBackend(path))
     from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 
-    on_cuda = backend == "cuda" or (backend == "auto" and cuda_is_there())
-    return Model(OnnxRuntimeBackend(path, native=native, device="cuda" if on_cuda else "cpu", threads=threads))
+    if backend == "cuda" or (backend == "auto" and cuda_is_there()):
+        try:
+            return Model(OnnxRuntimeBackend(path, native=native, device="cuda", threads=threads))
+        except SegtoolError as error:
+            if backend == "cuda":
+                raise
+            warnings.warn(f"going on on the CPU: {error.what}", RuntimeWarning, stacklevel=2)
+    return Model(OnnxRuntimeBackend(path, native=native, device="cpu", threads=threads))

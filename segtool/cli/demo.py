@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
-from segtool.cli.options import echo, model_argument
+from segtool.cli.options import echo
 
 
 @click.command("demo")
-@model_argument
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--examples", type=click.Path(path_type=Path), help="Folder of images to offer on the page.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--auth", metavar="USER:PASSWORD", help="Ask visitors for a name and a password.")
 @click.option("--max-megapixels", default=16.0, show_default=True, help="Largest image that is accepted.")
-def command(model: Path, examples: Path | None, host: str, port: int, auth: str | None, max_megapixels: float) -> None:
-    """Open a web page that segments uploaded images with an exported MODEL.
+def command(
+    models: tuple[Path, ...], examples: Path | None, host: str, port: int, auth: str | None, max_megapixels: float
+) -> None:
+    """Open a web page that segments uploaded images with an exported MODEL, or compares several.
 
     A run folder stands for its model.onnx.
     """
@@ -23,14 +25,11 @@ def command(model: Path, examples: Path | None, host: str, port: int, auth: str 
     from segtool.demo.app import MAX_FILE, build_demo
     from segtool.errors import SegtoolError
 
-    if model.is_dir():
-        run, model = model, model / "model.onnx"
-        if not model.is_file():
-            raise SegtoolError("the run has not been exported", where=run, mend=f"segtool export {run}")
     user, separator, password = (auth or "").partition(":")
     if auth is not None and not (user and separator and password):
         raise SegtoolError("--auth needs USER:PASSWORD")
-    page = build_demo(segtool.runtime.load(model), examples, int(1e6 * max_megapixels))
+    loaded = {_name(model, models): segtool.runtime.load(_exported(model)) for model in models}
+    page = build_demo(loaded, examples, int(1e6 * max_megapixels))
     echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
     try:
         page.launch(
@@ -44,3 +43,19 @@ def command(model: Path, examples: Path | None, host: str, port: int, auth: str 
         )
     except OSError as error:
         raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
+
+
+def _exported(model: Path) -> Path:
+    from segtool.errors import SegtoolError
+
+    if not model.is_dir():
+        return model
+    if not (model / "model.onnx").is_file():
+        raise SegtoolError("the run has not been exported", where=model, mend=f"segtool export {model}")
+    return model / "model.onnx"
+
+
+def _name(model: Path, models: tuple[Path, ...]) -> str:
+    """What visitors see: the file's or folder's name; with its folder where that would name two."""
+    same = [other for other in models if other.name == model.name]
+    return model.name if len(same) == 1 else f"{model.resolve().parent.name}/{model.name}"

@@ -15,6 +15,7 @@ from segtool.card import ClassInfo, ModelCard
 from segtool.demo.app import MAX_FILE, build_demo
 from segtool.demo.legend import legend_html
 from segtool.demo.pictures import Result, before_and_after, confidence_map
+from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime import load
 
@@ -31,7 +32,7 @@ def test_legend_names_classes_with_their_share(tiny_onnx):
 @pytest.fixture(scope="module")
 def url(tiny_onnx):
     """The page, served as the command serves it."""
-    page = build_demo(load(tiny_onnx), None, max_pixels=20_000)
+    page = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, max_file_size=MAX_FILE)
     yield address
     page.close()
@@ -144,7 +145,7 @@ def test_whoever_comes_when_too_many_wait_is_refused_in_words(tiny_onnx, picture
             labels = np.zeros(image.shape[:2], np.uint8)
             return Prediction(labels, np.ones(labels.shape, np.float32), labels)
 
-    page = build_demo(Slow(), None, max_pixels=20_000)
+    page = build_demo({"slow": Slow()}, None, max_pixels=20_000)
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         client = Client(address, verbose=False, max_workers=50)
@@ -158,7 +159,7 @@ def test_whoever_comes_when_too_many_wait_is_refused_in_words(tiny_onnx, picture
 
 
 def test_with_a_password_nothing_is_answered_before_it_is_given(tiny_onnx):
-    page = build_demo(load(tiny_onnx), None, max_pixels=20_000)
+    page = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, auth=("me", "secret"))
     try:
         with httpx.Client(base_url=address, timeout=30) as visitor:
@@ -173,10 +174,70 @@ def test_with_a_password_nothing_is_answered_before_it_is_given(tiny_onnx):
 
 
 def test_uploads_and_answers_are_deleted_after_a_quarter_of_an_hour(tiny_onnx):
-    page = build_demo(load(tiny_onnx), None, max_pixels=20_000)
+    page = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
     assert page.delete_cache == (900, 900)
     states = [block for block in page.blocks.values() if isinstance(block, gr.State)]
     assert [state.time_to_live for state in states] == [900]
+
+
+@pytest.fixture(scope="module")
+def two_models(tiny_onnx):
+    """A model, and the same one upside down, which disagrees with it nearly everywhere."""
+
+    class Flipped:
+        def __init__(self, model):
+            self.model, self.card = model, model.card
+
+        def __call__(self, image):
+            found = self.model(np.ascontiguousarray(image[::-1]))
+            return Prediction(*(None if part is None else part[..., ::-1, :] for part in found))
+
+    model = load(tiny_onnx)
+    page = build_demo({"upright": model, "flipped": Flipped(model)}, None, max_pixels=20_000)
+    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield address, model, Flipped(model)
+    page.close()
+
+
+@pytest.mark.browser
+def test_two_models_are_compared(browser, two_models, tmp_path, picture, photo):
+    address, model, flipped = two_models
+    browser.get(address)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait_text(browser, "#timing", "the CRF changed")
+    _wait(browser, "#other input").click()
+    next(o for o in _all(browser, "ul[role=listbox] li") if o.text.strip().endswith("flipped")).click()
+    apart = 100 * (model(photo).labels != flipped(photo).labels).mean()
+    assert f"the two models disagree on {apart:.2f} % of the pixels" in _wait_text(browser, "#timing", "disagree")
+    assert "upright | flipped, differences red" in browser.find_element("css selector", "#result").text
+    browser.save_screenshot(str(tmp_path / "compare.png"))
+
+
+def test_a_program_can_choose_the_model(two_models, picture, photo):
+    from gradio_client import Client, handle_file
+
+    address, _, flipped = two_models
+    *_, numbers = Client(address, verbose=False).predict(
+        handle_file(str(picture)), 0.5, [], "flipped", "", api_name="/segment"
+    )
+    assert numbers["classes"][0]["pixels"] == np.bincount(flipped(photo).labels.ravel()).max()
+
+
+def test_models_of_different_classes_are_not_compared(tiny_onnx):
+    class Other:
+        card = load(tiny_onnx).card.model_copy(update={"classes": []})
+
+    with pytest.raises(SegtoolError, match="different classes cannot be compared: a, b"):
+        build_demo({"a": load(tiny_onnx), "b": Other()}, None, max_pixels=20_000)
+
+
+def test_where_two_models_differ_is_red(tiny_onnx):
+    card = load(tiny_onnx).card
+    image, ones = np.full((1, 2, 3), 200, np.uint8), np.ones((1, 2), np.float32)
+    first, second = (Prediction(np.array([labels], np.uint8), ones) for labels in ([0, 1], [0, 2]))
+    left, right = before_and_after(Result(image, first, 0.1, second, ("a", "b")), card, 1.0, [])
+    assert [tuple(p) for p in left[0]] == [card.colors[0], card.colors[1]]
+    assert [tuple(p) for p in right[0]] == [card.colors[0], (255, 0, 0)]
 
 
 def test_confidence_colours_go_from_dark_to_yellow():
