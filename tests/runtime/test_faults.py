@@ -107,10 +107,9 @@ def test_shares_of_the_stages_add_up(tiny_onnx, photo):
 
 
 def test_nodes_count_for_the_stage_that_their_name_begins_with():
-    names = ("input/Cast", "segmenter/Pad", "network/a/Conv", "reorder_12", "crf/iteration_1/update", "output/ArgMax")
-    events = [
-        {"name": n, "ts": 10 * run + i, "dur": 1 + 99 * (run == 0)} for run in range(3) for i, n in enumerate(names)
-    ]
+    names = ["input/Cast", "segmenter/Pad", "network/a/Conv", "reorder", "crf/iteration_1/update", "output/ArgMax"]
+    runs = [(number, place, name) for number in range(3) for place, name in enumerate(names)]
+    events = [{"name": n, "ts": 10 * run + place, "dur": 1 if run else 100} for run, place, n in runs]
     # The first of three runs warms up and does not count.
     assert _by_stage(events, runs=2) == {"input": 4, "network": 4, "crf": 2, "output": 2}
 
