@@ -17,7 +17,6 @@ from segtool.files import atomic_path
 
 INPUT, STATUS = "image", "lattice_status"
 _PLUGINS = {operator.name for operator in OPERATORS}
-Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
