@@ -15,7 +15,7 @@ from segtool.export.onnx_export import export_onnx
 from segtool.export.operators import function_bodies, portable_side
 from segtool.export.parity import verify
 from segtool.runtime import load
-from segtool.train.checkpoint import load_segmenter
+from segtool.train.checkpoint import load_segmenter, save_checkpoint
 from segtool.train.predict import TorchPredictor
 
 ALPHA, BETA = 20.0, 8.0
@@ -153,12 +153,16 @@ def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
         model(photo[:50, :64].copy())
 
 
-def test_parity_passes_and_a_foreign_checkpoint_fails(tiny_run, tiny_onnx, photo):
+def test_parity_passes_and_a_foreign_checkpoint_fails(tiny_run, tiny_onnx, tmp_path, photo):
     images = [photo[:48, :64].copy(), photo[40:90, 50:120].copy()]
     records = verify(tiny_run, tiny_onnx, map(Case, images))
     assert [r.passed for r in records] == [True, True]
     assert all(r.label_agreement >= 0.9999 and r.max_abs_dp <= 1e-3 for r in records)
-    other = verify(tiny_run / "crf" / "best.safetensors", tiny_onnx, map(Case, images))
+    segmenter, card = load_segmenter(tiny_run)
+    with torch.no_grad():
+        next(p for p in segmenter.network.parameters() if p.ndim == 4).mul_(1.5)
+    save_checkpoint(tmp_path / "other.safetensors", segmenter, card)
+    other = verify(tmp_path / "other.safetensors", tiny_onnx, map(Case, images))
     assert not any(r.passed for r in other), "another model's weights must not pass"
 
 
