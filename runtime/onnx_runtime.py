@@ -49,9 +49,10 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
+        providers = _providers(device)
         self.native = native and _register_kernels(options)
         try:
-            self.session = ort.InferenceSession(path, options, providers=_providers(device))
+            self.session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no public base
             raise SegtoolError(f"ONNX Runtime cannot load the file ({_first_line(error)})", where=path) from error
         if device == "cuda" and _CUDA not in self.session.get_providers():
