@@ -2,7 +2,7 @@
 
     python benchmarks/deployment.py [--run RUN] [--out DIR]
 
-480x360, 11 classes, T = 5. Without RUN, the network of the preset camvid-small, untrained; times are the same.
+480x360, 11 classes, T = 5. Without RUN, the network of the preset camvid-small, untrained.
 pydensecrf must be importable.
 """
 

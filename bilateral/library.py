@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segtool.errors import SegtoolError
 
+OVERFLOW, BAD_LEVEL = 1, 2  # bits of a CUDA lattice's status[1]
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _NAME = f"libsegtool_bilateral{_SUFFIX}"
 _I64, _F64, _PTR, _INT = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int

@@ -11,7 +11,6 @@ import numpy as np
 from segtool.bilateral.geometry import CORNERS
 from segtool.bilateral.library import cuda_call
 
-OVERFLOW, BAD_LEVEL = 1, 2  # bits of status[1]
 VERTICES_PER_PIXEL = 0.5  # photographs have a few per cent; six is the most there can be
 SMALLEST_CAPACITY = 1 << 14  # vertices of an image; small images have more of them a pixel
 
@@ -26,6 +25,18 @@ class Field(NamedTuple):
     default: float | int
 
 
+class Launch(NamedTuple):
+    """One start of an operator: shapes and device addresses of what is given and wanted, on a CUDA stream."""
+
+    inputs: list[Shape]
+    outputs: list[Shape]
+    fields: dict[str, Any]
+    given: Sequence[int]
+    wanted: Sequence[int]
+    workspace: int
+    stream: int
+
+
 class Operator(NamedTuple):
     """What TensorRT must know of one operator.
 
@@ -36,7 +47,7 @@ class Operator(NamedTuple):
         shapes: the shapes of the outputs, from those of the inputs; works on numbers and, through `Extents`, on
             TensorRT's symbolic extents.
         workspace: bytes, from the shapes of inputs and outputs and the fields.
-        enqueue: starts it, from shapes, fields, device addresses of inputs, outputs and workspace, and the stream.
+        enqueue: starts it.
     """
 
     name: str
@@ -45,7 +56,7 @@ class Operator(NamedTuple):
     outputs: tuple[str, ...]
     shapes: Callable[..., list[list[Any]]]
     workspace: Callable[[list[Shape], list[Shape], dict[str, Any]], int]
-    enqueue: Callable[[list[Shape], list[Shape], dict[str, Any], Sequence[int], Sequence[int], int, int], None]
+    enqueue: Callable[[Launch], None]
 
 
 def lattice_capacity(pixels: Any, images: Any, vertices_per_pixel: float, extents: Any = None) -> Any:
@@ -88,20 +99,14 @@ def _lattice_workspace(inputs: list[Shape], outputs: list[Shape], fields: dict[s
     return cuda_call("segtool_cuda_lattice_workspace", n, height, width, outputs[2][2])
 
 
-def _lattice_enqueue(
-    inputs: list[Shape],
-    outputs: list[Shape],
-    fields: dict[str, Any],
-    given: Sequence[int],
-    wanted: Sequence[int],
-    workspace: int,
-    stream: int,
-) -> None:
-    (n, _, height, width), capacity = inputs[0], outputs[2][2]
-    vertex, weight, neighbor, status = wanted
-    arguments = (given[0], n, height, width, fields["spatial_sigma"], fields["color_sigma"], capacity)
-    cuda_call("segtool_cuda_lattice_insert", *arguments, vertex, weight, status, workspace, stream)
-    cuda_call("segtool_cuda_lattice_link", *arguments, capacity, vertex, weight, neighbor, status, workspace, stream)
+def _lattice_enqueue(run: Launch) -> None:
+    (n, _, height, width), capacity = run.inputs[0], run.outputs[2][2]
+    vertex, weight, neighbor, status = run.wanted
+    arguments = (run.given[0], n, height, width, run.fields["spatial_sigma"], run.fields["color_sigma"], capacity)
+    cuda_call("segtool_cuda_lattice_insert", *arguments, vertex, weight, status, run.workspace, run.stream)
+    cuda_call(
+        "segtool_cuda_lattice_link", *arguments, capacity, vertex, weight, neighbor, status, run.workspace, run.stream
+    )
 
 
 def _first_shape(e: Extents, fields: dict[str, Any], *inputs: Sequence[Any]) -> list[list[Any]]:
@@ -112,19 +117,20 @@ def _filter_workspace(inputs: list[Shape], outputs: list[Shape], fields: dict[st
     return cuda_call("segtool_cuda_filter_workspace", inputs[0][1], inputs[3][2], 0)
 
 
-def _filter_enqueue(
-    inputs: list[Shape],
-    outputs: list[Shape],
-    fields: dict[str, Any],
-    given: Sequence[int],
-    wanted: Sequence[int],
-    workspace: int,
-    stream: int,
-) -> None:
-    (n, channels, height, width), capacity = inputs[0], inputs[3][2]
-    flags = (fields["reverse"], 0, 0)  # channels first, sums in any order
+def _filter_enqueue(run: Launch) -> None:
+    (n, channels, height, width), capacity = run.inputs[0], run.inputs[3][2]
+    flags = (run.fields["reverse"], 0, 0)  # channels first, sums in any order
     cuda_call(
-        "segtool_cuda_filter", *given, n, channels, height * width, capacity, *flags, wanted[0], workspace, stream
+        "segtool_cuda_filter",
+        *run.given,
+        n,
+        channels,
+        height * width,
+        capacity,
+        *flags,
+        run.wanted[0],
+        run.workspace,
+        run.stream,
     )
 
 
@@ -137,31 +143,25 @@ def _spatial_workspace(inputs: list[Shape], outputs: list[Shape], fields: dict[s
     return cuda_call("segtool_cuda_spatial_workspace", *_spatial_planes(inputs[0]), fields["sigma"])
 
 
-def _spatial_enqueue(
-    inputs: list[Shape],
-    outputs: list[Shape],
-    fields: dict[str, Any],
-    given: Sequence[int],
-    wanted: Sequence[int],
-    workspace: int,
-    stream: int,
-) -> None:
-    planes = _spatial_planes(inputs[0])
-    cuda_call("segtool_cuda_spatial_filter", given[0], *planes, fields["sigma"], wanted[0], workspace, stream)
+def _spatial_enqueue(run: Launch) -> None:
+    planes = _spatial_planes(run.inputs[0])
+    cuda_call(
+        "segtool_cuda_spatial_filter",
+        run.given[0],
+        *planes,
+        run.fields["sigma"],
+        run.wanted[0],
+        run.workspace,
+        run.stream,
+    )
 
 
-def _update_enqueue(
-    inputs: list[Shape],
-    outputs: list[Shape],
-    fields: dict[str, Any],
-    given: Sequence[int],
-    wanted: Sequence[int],
-    workspace: int,
-    stream: int,
-) -> None:
-    n, channels, height, width = inputs[0]
-    flags = (fields["normalize"], 0)
-    cuda_call("segtool_cuda_mean_field_update", *given, n, channels, height * width, *flags, wanted[0], stream)
+def _update_enqueue(run: Launch) -> None:
+    n, channels, height, width = run.inputs[0]
+    flags = (run.fields["normalize"], 0)
+    cuda_call(
+        "segtool_cuda_mean_field_update", *run.given, n, channels, height * width, *flags, run.wanted[0], run.stream
+    )
 
 
 _FLOAT, _INT = np.float32, np.int32

@@ -1,7 +1,7 @@
 """The CRF's operators as TensorRT plugins, on the CUDA entries of the native library.
 
 TensorRT allocates before it runs, so the lattice has a fixed capacity: see `lattice_capacity`. An image with more
-vertices gives a status of `OVERFLOW` and NaN for every confidence, never a mask that only looks right.
+vertices gives a status of `OVERFLOW`, and NaN where the filter would give numbers.
 
 The classes are made for a module (`tensorrt`, `tensorrt_lean`), since each has base classes of its own. Calls go to
 TensorRT's stream, without allocation or synchronisation, so an engine can be captured in a CUDA graph.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from segtool.bilateral.tensorrt_operators import OPERATORS, Extents, Field, Operator
+from segtool.bilateral.tensorrt_operators import OPERATORS, Extents, Field, Launch, Operator
 
 NAMESPACE, VERSION = "segtool", "1"
 _registered: dict[str, list[Any]] = {}  # the registry of TensorRT does not keep creators alive
@@ -100,7 +100,7 @@ def plugin_class(trt: Any, operator: Operator) -> type:
             stream: int,
         ) -> None:
             shapes = [[tuple(d.dims) for d in descs] for descs in (input_desc, output_desc)]
-            operator.enqueue(shapes[0], shapes[1], self.fields, inputs, outputs, workspace, stream)
+            operator.enqueue(Launch(shapes[0], shapes[1], self.fields, inputs, outputs, workspace, stream))
 
         def get_fields_to_serialize(self) -> Any:
             # TensorRT reads the buffers later: they must outlive this call.

@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 from segtool.bilateral.geometry import CORNERS
-from segtool.bilateral.library import cuda_call
+from segtool.bilateral.library import BAD_LEVEL, cuda_call
 from segtool.errors import SegtoolError
-
-OVERFLOW, BAD_LEVEL = 1, 2  # bits of status[1]
 
 
 def build_lattice(

@@ -8,7 +8,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import OPERATORS, VERTICES_PER_PIXEL
+from segtool.bilateral.tensorrt_operators import VERTICES_PER_PIXEL
 from segtool.bilateral.tensorrt_plugin import NAMESPACE, VERSION
 from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import EngineRecord, Machine, Profile, write_record
@@ -16,7 +16,6 @@ from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 
 INPUT, STATUS = "image", "lattice_status"
-_PLUGINS = {operator.name for operator in OPERATORS}
 Progress = Callable[[int, int], None]
 
 

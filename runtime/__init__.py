@@ -16,10 +16,9 @@ from segtool.runtime.backend import Backend
 from segtool.runtime.model import Model
 from segtool.runtime.tiles import Tiles, predict_tiled
 
-__all__ = ["BACKENDS", "Backend", "BackendName", "Model", "Tiles", "load", "predict_tiled"]
+__all__ = ["Backend", "BackendName", "Model", "Tiles", "load", "predict_tiled"]
 
 BackendName = Literal["auto", "tensorrt", "cuda", "cpu"]
-BACKENDS: tuple[BackendName, ...] = ("auto", "tensorrt", "cuda", "cpu")
 
 
 def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True, threads: int | None = None) -> Model:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import OVERFLOW
+from segtool.bilateral.library import OVERFLOW
 from segtool.engine import EngineRecord, Machine, read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import Outputs

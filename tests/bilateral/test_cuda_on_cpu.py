@@ -72,7 +72,7 @@ def test_room_to_spare_changes_nothing(cuda):
 def test_overflow_is_told_and_stays_in_bounds(cuda):
     image, alpha, beta = IMAGES["noise"]
     *lattice, status = cuda.build_lattice(image, alpha, beta, STREAM, capacity=10)
-    assert status[1] == cuda.OVERFLOW
+    assert status[1] == library.OVERFLOW
     assert all(int(index.min()) >= 0 and int(index.max()) <= 10 for index in (lattice[0], lattice[2]))
 
 
@@ -82,7 +82,7 @@ def test_levels_out_of_range_are_refused(cuda, level):
     image[0, 1, 3, 4] = level
     with pytest.raises(SegtoolError, match=r"within 0\.\.255"):
         cuda.build_lattice(image, 10.0, 10.0, STREAM)
-    assert cuda.build_lattice(image, 10.0, 10.0, STREAM, capacity=1000)[3][1] == cuda.BAD_LEVEL
+    assert cuda.build_lattice(image, 10.0, 10.0, STREAM, capacity=1000)[3][1] == library.BAD_LEVEL
 
 
 @pytest.mark.parametrize(

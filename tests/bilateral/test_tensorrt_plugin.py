@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from segtool.bilateral import library, native, tensorrt_operators, tensorrt_plugin, torch_plain
-from segtool.bilateral.tensorrt_operators import OPERATORS, OVERFLOW, lattice_capacity
+from segtool.bilateral.library import OVERFLOW
+from segtool.bilateral.tensorrt_operators import OPERATORS, lattice_capacity
 
 from ..tensorrt_api import module_of
 
