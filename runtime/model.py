@@ -42,14 +42,19 @@ class Model:
         if not images:
             return []
         for image in images:
-            self._check(image)
+            self.check(image)
         if len({image.shape for image in images}) > 1:
             sizes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
             raise SegtoolError("images of one batch must have one size", where=sizes, mend="run them one at a time")
         outputs = self.backend.run(np.stack(images))
         return [_prediction(outputs, i) for i in range(len(images))]
 
-    def _check(self, image: Image) -> None:
+    def check(self, image: Image) -> None:
+        """Whether the model takes an image.
+
+        Raises:
+            SegtoolError: not uint8 [H,W,3], or not of the model's fixed size.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise SegtoolError("an image must be uint8 [H,W,3]", where=f"{image.dtype} {list(image.shape)}")
         for have, want, side in zip(image.shape[:2], self.backend.size, ("height", "width"), strict=True):

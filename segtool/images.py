@@ -2,9 +2,10 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,19 @@ from segtool.files import atomic_path
 RGB = NDArray[np.uint8]
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# What a file holds decides, not its name; Pillow's other decoders (one runs Ghostscript) are not for strangers' files.
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+
+
+_BYTES = "the image that was sent"
+
+
+class NotAnImage(SegtoolError):
+    """The bytes are of no format that is read."""
+
+
+class TooManyPixels(SegtoolError):
+    """The image is larger than is allowed."""
 
 
 def read_image(path: Path, max_pixels: int | None = None) -> RGB:
@@ -29,7 +43,30 @@ def read_image(path: Path, max_pixels: int | None = None) -> RGB:
     Raises:
         SegtoolError: missing, truncated, too large or not an image.
     """
-    return _open(path, as_rgb, max_pixels)
+    with _opened(path, path, max_pixels) as image:
+        return as_rgb(image)
+
+
+def decode_image(data: bytes, max_pixels: int | None = None) -> RGB:
+    """The picture in a file's bytes, as `read_image` reads it.
+
+    Raises:
+        NotAnImage: of no format that is read.
+        TooManyPixels: larger than `max_pixels`; it is not decoded.
+        SegtoolError: truncated or damaged.
+    """
+    with _opened(io.BytesIO(data), _BYTES, max_pixels) as image:
+        return as_rgb(image)
+
+
+def check_image(data: bytes, max_pixels: int) -> None:
+    """Whether the bytes begin as an image of an allowed size does; nothing is decoded.
+
+    Raises:
+        NotAnImage, TooManyPixels: as `decode_image`.
+    """
+    with _opened(io.BytesIO(data), _BYTES, max_pixels):
+        pass
 
 
 def read_label_map(path: Path) -> NDArray[np.uint8]:
@@ -38,35 +75,41 @@ def read_label_map(path: Path) -> NDArray[np.uint8]:
     Raises:
         SegtoolError: missing, truncated, a colour picture or more than 8 bits.
     """
-    return _open(path, lambda image: _as_labels(image, path))
+    with _opened(path, path) as image:
+        return _as_labels(image, path)
 
 
-def _open(path: Path, convert: Callable[[Image.Image], RGB], max_pixels: int | None = None) -> RGB:
+@contextmanager
+def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
-            _check_size(image, path, max_pixels)
-            image.load()
-            return convert(image)
+        with Image.open(source, formats=_FORMATS) as image:
+            _check_size(image, where, most)
+            yield image
     except FileNotFoundError as error:
-        raise SegtoolError("no such file", where=path) from error
+        raise SegtoolError("no such file", where=where) from error
     except UnidentifiedImageError as error:
-        raise SegtoolError("not an image", where=path, mend="remove it or replace it") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SegtoolError(f"unreadable image ({error})", where=path, mend="replace it") from error
+        raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels("far too large an image", where=where, mend="scale it down") from error
+    except SegtoolError:
+        raise
+    except Exception as error:  # damaged files make Pillow's decoders raise whatever they stumble over
+        raise SegtoolError(f"unreadable image ({error})", where=where, mend="replace it") from error
 
 
-def _check_size(image: Image.Image, path: Path, most: int | None) -> None:
+def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     width, height = image.size
     if most is not None and width * height > most:
-        raise SegtoolError(
+        raise TooManyPixels(
             f"an image of {width}x{height} has more than {most / 1e6:.1f} million pixels",
-            where=path,
+            where=where,
             mend="scale it down",
         )
 
 
 def as_rgb(image: Image.Image) -> RGB:
     """Any PIL image as uint8 [H,W,3] RGB, upright."""
+    image.load()  # a PNG may say how it is turned after its pixels
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)

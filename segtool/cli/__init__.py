@@ -21,6 +21,7 @@ _COMMANDS = {
     "build": "build",
     "verify": "verify",
     "demo": "demo",
+    "serve": "serve",
     "doctor": "doctor",
 }
 
@@ -96,4 +97,7 @@ _EXTRA_OF = {
     "onnxruntime": "cpu",
     "gradio": "demo",
     "av": "video",
+    "ray": "serve",
+    "fastapi": "serve",
+    "fastapi_offline": "serve",
 }

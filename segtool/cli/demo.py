@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from segtool.cli.options import echo
+from segtool.cli.models import exported
+from segtool.cli.options import auth_option, echo, parse_auth
 
 
 @click.command("demo")
@@ -12,7 +13,7 @@ from segtool.cli.options import echo
 @click.option("--examples", type=click.Path(path_type=Path), help="Folder of images to offer on the page.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--auth", metavar="USER:PASSWORD", help="Ask visitors for a name and a password.")
+@auth_option
 @click.option("--max-megapixels", default=16.0, show_default=True, help="Largest image that is accepted.")
 def command(
     models: tuple[Path, ...], examples: Path | None, host: str, port: int, auth: str | None, max_megapixels: float
@@ -25,10 +26,8 @@ def command(
     from segtool.demo.app import MAX_FILE, build_demo
     from segtool.errors import SegtoolError
 
-    user, separator, password = (auth or "").partition(":")
-    if auth is not None and not (user and separator and password):
-        raise SegtoolError("--auth needs USER:PASSWORD")
-    loaded = {_name(model, models): segtool.runtime.load(_exported(model)) for model in models}
+    visitor = parse_auth(auth)
+    loaded = {_name(model, models): segtool.runtime.load(exported(model)) for model in models}
     page = build_demo(loaded, examples, int(1e6 * max_megapixels))
     echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
     try:
@@ -37,22 +36,12 @@ def command(
             server_port=port,
             quiet=True,
             footer_links=["api"],
-            auth=(user, password) if auth else None,
+            auth=visitor,
             max_file_size=MAX_FILE,
             state_session_capacity=64,
         )
     except OSError as error:
         raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
-
-
-def _exported(model: Path) -> Path:
-    from segtool.errors import SegtoolError
-
-    if not model.is_dir():
-        return model
-    if not (model / "model.onnx").is_file():
-        raise SegtoolError("the run has not been exported", where=model, mend=f"segtool export {model}")
-    return model / "model.onnx"
 
 
 def _name(model: Path, models: tuple[Path, ...]) -> str:

@@ -20,6 +20,26 @@ data_option = click.option(
     metavar="SPEC",
     help="Dataset as name:path, such as camvid:data/camvid or synthetic.",
 )
+auth_option = click.option(
+    "--auth",
+    metavar="USER:PASSWORD",
+    envvar="SEGTOOL_AUTH",
+    help="Ask visitors for a name and a password; better in the variable SEGTOOL_AUTH, where no process list shows it.",
+)
+
+
+def parse_auth(auth: str | None) -> tuple[str, str] | None:
+    """USER:PASSWORD as the two.
+
+    Raises:
+        SegtoolError: one of them is missing.
+    """
+    user, separator, password = (auth or "").partition(":")
+    if auth is not None and not (user and separator and password):
+        from segtool.errors import SegtoolError
+
+        raise SegtoolError("--auth needs USER:PASSWORD")
+    return (user, password) if auth else None
 
 
 def parse_size(text: str, option: str) -> tuple[int, int]:

@@ -1,0 +1,152 @@
+"""Starting Ray, the models and their gateway; and ending them."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segtool.card import ModelCard
+from segtool.engine import read_record
+from segtool.errors import SegtoolError
+from segtool.runtime import BackendName, load
+from segtool.runtime.ray_session import LOOPBACK, check_resources, connected
+from segtool.runtime.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+_GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is served, and with what.
+
+    Attributes:
+        models: paths of .onnx or .engine files by the names that clients use.
+        replicas: of each model.
+        cpus: cores for each replica: reserved, and threads of the runtime.
+        gpus: devices for each replica; parts of one are allowed.
+        batch: images at most in one run.
+        batch_seconds: that an image waits for others.
+        metrics_port: of Prometheus metrics, when Ray is started here; chosen by Ray when None.
+    """
+
+    models: dict[str, Path]
+    backend: BackendName = "auto"
+    replicas: int = 1
+    cpus: float = 1
+    gpus: float = 0
+    batch: int = 4
+    batch_seconds: float = 0.005
+    host: str = LOOPBACK
+    port: int = 8000
+    metrics_port: int | None = None
+    auth: tuple[str, str] | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def inside(self) -> int:
+        """Requests for one model at once: those that wait, and for each replica a batch that runs and one that is
+        decoded meanwhile."""
+        return self.limits.waiting + 2 * self.batch * self.replicas
+
+
+@contextmanager
+def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
+    """Serves until the block is left.
+
+    Args:
+        address: of a Ray cluster; Ray is started on this machine, for it alone, when None.
+
+    Raises:
+        SegtoolError: no such cluster or port, too little of it is free, or a model does not load.
+    """
+    cards = {name: _card(path) for name, path in plan.models.items()}
+    if address is None:
+        _check_port(plan.host, plan.port)
+    with connected(address, plan.metrics_port):
+        check_resources(len(plan.models) * plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
+        # Serve sets its logger's level itself.
+        logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
+        _start(plan, cards, everywhere=address is not None)
+        try:
+            yield
+        finally:
+            _end()
+
+
+def _card(path: Path) -> ModelCard:
+    """An engine's from its record, as the GPU for it may be elsewhere; a file is opened, to see that it is one."""
+    return read_record(path).card if path.suffix == ".engine" else load(path, backend="cpu").card
+
+
+def _check_port(host: str, port: int) -> None:
+    """Serve itself would say it in a log file."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise SegtoolError(
+            f"cannot listen on {host}:{port} ({error.strerror})", mend="choose another --host or --port"
+        ) from error
+
+
+def _start(plan: Plan, cards: dict[str, ModelCard], *, everywhere: bool) -> None:
+    from ray import serve
+    from ray.serve.config import HTTPOptions, ProxyLocation
+
+    from segtool.runtime.serving.gateway import APPLICATION, Gateway
+
+    serve.start(
+        proxy_location=ProxyLocation.EveryNode if everywhere else ProxyLocation.HeadOnly,
+        http_options=HTTPOptions(host=plan.host, port=plan.port),
+        logging_config={"log_level": "ERROR"},
+    )
+    if APPLICATION in serve.status().applications:
+        raise SegtoolError("segtool serve runs there already", where="this Ray cluster", mend="end it first")
+    handles = {name: _deployment(plan, name, path) for name, path in plan.models.items()}
+    texts = {name: card.to_json() for name, card in cards.items()}
+    gateway = serve.deployment(
+        Gateway,
+        name=_GATEWAY,
+        max_ongoing_requests=1024,
+        max_queued_requests=64,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(handles, texts, plan.limits, plan.inside, plan.auth)
+    try:
+        serve.run(gateway, name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        details = serve.status().applications[APPLICATION].deployments
+        messages = [d.message.strip().splitlines()[-1] for d in details.values() if "UNHEALTHY" in d.status]
+        _end()
+        raise SegtoolError(f"the models could not be started ({'; '.join(messages) or error})") from error
+
+
+def _end() -> None:
+    """Only what was started here: a cluster may serve other things."""
+    from ray import serve
+
+    from segtool.runtime.serving.gateway import APPLICATION
+
+    serve.delete(APPLICATION)
+
+
+def _deployment(plan: Plan, name: str, path: Path) -> "Application":
+    from ray import serve
+
+    from segtool.runtime.serving.replica import Replica
+
+    threads = max(1, int(plan.cpus))
+    return serve.deployment(
+        Replica,
+        name=name,
+        num_replicas=plan.replicas,
+        # Those that wait do so in the replicas, in order; the gateway lets no more in. Ray's router would ask full
+        # replicas again and again, with growing pauses and in no order.
+        max_ongoing_requests=plan.inside,
+        ray_actor_options={"num_cpus": plan.cpus, "num_gpus": plan.gpus},
+        health_check_period_s=5,
+    ).bind(name, str(path.resolve()), plan.backend, threads, plan.batch, plan.batch_seconds, plan.limits.pixels)

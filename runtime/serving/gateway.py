@@ -1,0 +1,84 @@
+"""The HTTP side as a Ray Serve deployment: it passes images on to replicas, and again if one dies."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ReplicaState
+from ray.util.metrics import Counter, Histogram
+
+from segtool.card import parse_card
+from segtool.runtime.serving.answers import Answer, Form
+from segtool.runtime.serving.application import build_application
+from segtool.runtime.serving.limits import Limits, Refusal
+
+APPLICATION = "segtool"
+_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+
+@serve.ingress()
+class Gateway:
+    """See `segtool.runtime.serving.application.Models`.
+
+    Args:
+        handles: of the models' deployments, by name.
+        cards: as JSON.
+        inside: requests for one model at once; more are refused.
+        auth: name and password.
+    """
+
+    def __init__(
+        self,
+        handles: dict[str, DeploymentHandle],
+        cards: dict[str, str],
+        limits: Limits,
+        inside: int,
+        auth: tuple[str, str] | None,
+    ) -> None:
+        self.handles, self.limits, self.inside, self.auth = handles, limits, inside, auth
+        self._inside = dict.fromkeys(handles, 0)
+        self.cards = {name: parse_card(text, name) for name, text in cards.items()}
+        self._requests = Counter("segtool_requests", "Requests answered", ("model", "status"))
+        self._seconds = Histogram("segtool_request_seconds", "Seconds to the answer", _SECONDS, ("model",))
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_application(self, self.cards, self.limits, self.auth)
+
+    def admit(self, model: str) -> None:
+        if self._inside[model] >= self.inside:
+            raise Refusal(503, "too many requests are waiting", "try again later")
+
+    async def segment(self, model: str, data: bytes, form: Form) -> Answer:
+        self.admit(model)
+        self._inside[model] += 1
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                return await self._until_answered(self.handles[model], data, form)
+        except TimeoutError as error:
+            raise Refusal(504, f"no answer within {self.limits.answer_seconds:g} s", "try again later") from error
+        finally:
+            self._inside[model] -= 1
+
+    async def _until_answered(self, handle: DeploymentHandle, data: bytes, form: Form) -> Answer:
+        while True:
+            try:
+                return await handle.segment.remote(data, form)
+            except RayTaskError as error:
+                if isinstance(error.cause, Refusal):
+                    raise error.cause from None
+                raise
+            except RayActorError:
+                # The replica died. Segmenting changes nothing, so that the same request can go to another.
+                await asyncio.sleep(0.1)
+
+    async def missing(self) -> list[str]:
+        status: Any = await asyncio.to_thread(serve.status)
+        deployments = status.applications[APPLICATION].deployments
+        return [n for n in self.handles if not deployments[n].replica_states.get(ReplicaState.RUNNING)]
+
+    def count(self, model: str, status: int, seconds: float) -> None:
+        self._requests.inc(1, {"model": model, "status": str(status)})
+        self._seconds.observe(seconds, {"model": model})

@@ -1,0 +1,120 @@
+"""segtool serve"""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segtool.cli.options import auth_option, backend_option, echo, parse_auth
+
+if TYPE_CHECKING:
+    from segtool.runtime import BackendName
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@click.command("serve")
+@click.argument("models", metavar="[NAME=]MODEL...", nargs=-1, required=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--address", help="Of a running Ray cluster, such as auto; this machine alone when not given.")
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1), help="Of each model.")
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), help="For each replica; this machine's share, or 1.")
+@click.option("--gpus", default=0.0, show_default=True, type=click.FloatRange(0), help="For each replica.")
+@click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="Images at most in one run.")
+@click.option("--batch-wait", default=5.0, show_default=True, type=click.FloatRange(0), help="In ms, for others.")
+@click.option("--queue", default=32, show_default=True, type=click.IntRange(0), help="Requests that may wait.")
+@click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In s.")
+@click.option("--max-megapixels", default=16.0, show_default=True, help="Largest image that is accepted.")
+@click.option("--max-megabytes", default=32.0, show_default=True, help="Largest file that is accepted.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus, on this machine.")
+@auth_option
+@backend_option
+def command(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    address: str | None,
+    replicas: int,
+    cpus: float | None,
+    gpus: float,
+    batch: int,
+    batch_wait: float,
+    queue: int,
+    timeout: float,
+    max_megapixels: float,
+    max_megabytes: float,
+    metrics_port: int | None,
+    auth: str | None,
+    backend: "BackendName",
+) -> None:
+    """Serve exported MODELs over HTTP with Ray Serve, each as /models/NAME/segment.
+
+    A run folder stands for its model.onnx. With --address every node must find the models at the same path.
+    """
+    from segtool.runtime.serving.cluster import Plan, serving
+    from segtool.runtime.serving.limits import Limits
+
+    named = _named(models)
+    limits = Limits(
+        file_bytes=int(max_megabytes * 2**20),
+        pixels=int(1e6 * max_megapixels),
+        waiting=queue,
+        answer_seconds=timeout,
+    )
+    share = max(1, (os.cpu_count() or 1) // (replicas * len(named))) if address is None else 1
+    plan = Plan(
+        models=named,
+        backend=backend,
+        replicas=replicas,
+        cpus=cpus or share,
+        gpus=gpus,
+        batch=batch,
+        batch_seconds=batch_wait / 1000,
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        auth=parse_auth(auth),
+        limits=limits,
+    )
+    echo("starting (some seconds)")
+    with serving(plan, address):
+        for name in named:
+            echo(f"http://{host}:{port}/models/{name}/segment")
+        echo(f"documentation: http://{host}:{port}/docs  (Ctrl-C ends it)")
+        _until_interrupted()
+
+
+def _until_interrupted() -> None:
+    import signal
+    import threading
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def _named(models: tuple[str, ...]) -> dict[str, Path]:
+    """Paths by name: the given one, or the run folder's or file's.
+
+    Raises:
+        SegtoolError: a name that no address can hold, or two models of one name.
+    """
+    from segtool.cli.models import exported
+    from segtool.errors import SegtoolError
+
+    named: dict[str, Path] = {}
+    for model in models:
+        name, separator, text = model.rpartition("=")
+        path = exported(Path(text))
+        if not separator:
+            name = path.resolve().parent.name if path.stem == "model" else path.stem
+        if not _NAME.fullmatch(name):
+            raise SegtoolError("a name may hold letters, digits, dots, _ and -", where=name, mend="NAME=MODEL")
+        if name in named:
+            raise SegtoolError("two models have one name", where=name, mend="NAME=MODEL")
+        named[name] = path
+    return named
