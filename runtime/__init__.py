@@ -11,12 +11,14 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+from segtool.card import ModelCard
+from segtool.engine import read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import Backend
 from segtool.runtime.model import Model
 from segtool.runtime.tiles import Tiles, predict_tiled
 
-__all__ = ["Backend", "BackendName", "Model", "Tiles", "load", "predict_tiled"]
+__all__ = ["Backend", "BackendName", "Model", "Tiles", "card_of", "load", "predict_tiled"]
 
 BackendName = Literal["auto", "tensorrt", "cuda", "cpu"]
 
@@ -57,3 +59,14 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
                 raise
             warnings.warn(f"going on on the CPU: {error.what}", RuntimeWarning, stacklevel=2)
     return Model(OnnxRuntimeBackend(path, native=native, device="cpu", threads=threads))
+
+
+def card_of(path: Path) -> ModelCard:
+    """The model card of an exported model, which need not be able to run on this machine.
+
+    Raises:
+        SegtoolError: not such a file.
+    """
+    if path.suffix == ".engine":
+        return read_record(path).card
+    return load(path, backend="cpu").card

@@ -174,6 +174,13 @@ def as_palette_image(labels: NDArray[np.uint8], colors: list[tuple[int, int, int
     return image
 
 
+def png_bytes(image: Image.Image) -> bytes:
+    """The picture as a PNG file; of a mask, fast and nearly as small as can be."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
 def save_image(path: Path, image: RGB) -> None:
     """Saves RGB [H,W,3] in the format that the suffix names."""
     with atomic_path(path) as temporary:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ModelCard
-from segtool.images import as_palette_image
+from segtool.images import as_palette_image, png_bytes
 from segtool.prediction import Prediction
 
 Form = Literal["png", "rle", "npz"]
@@ -35,9 +35,7 @@ def encode(prediction: Prediction, card: ModelCard, form: Form) -> tuple[bytes, 
     confidence (float16) and, with a CRF, unary_labels.
     """
     if form == "png":
-        buffer = io.BytesIO()
-        as_palette_image(prediction.labels, card.colors).save(buffer, "PNG", compress_level=3)
-        return buffer.getvalue(), "image/png"
+        return png_bytes(as_palette_image(prediction.labels, card.colors)), "image/png"
     if form == "rle":
         return json.dumps(run_lengths(prediction, card)).encode(), "application/json"
     return _arrays(prediction), "application/x-npz"
@@ -76,12 +74,13 @@ def _runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _arrays(prediction: Prediction) -> bytes:
-    arrays: dict[str, NDArray[Any]] = {
-        "labels": prediction.labels,
-        "confidence": prediction.confidence.astype(np.float16),
-    }
-    if prediction.unary_labels is not None:
-        arrays["unary_labels"] = prediction.unary_labels
+    before = {} if prediction.unary_labels is None else {"unary_labels": prediction.unary_labels}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(
+        buffer,
+        allow_pickle=False,
+        labels=prediction.labels,
+        confidence=prediction.confidence.astype(np.float16),
+        **before,
+    )
     return buffer.getvalue()

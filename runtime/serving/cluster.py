@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segtool.card import ModelCard
-from segtool.engine import read_record
 from segtool.errors import SegtoolError
-from segtool.runtime import BackendName, load
+from segtool.runtime import BackendName, card_of
 from segtool.runtime.ray_session import LOOPBACK, check_resources, connected
 from segtool.runtime.serving.limits import Limits
 
@@ -65,23 +64,18 @@ def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
     Raises:
         SegtoolError: no such cluster or port, too little of it is free, or a model does not load.
     """
-    cards = {name: _card(path) for name, path in plan.models.items()}
+    cards = {name: card_of(path) for name, path in plan.models.items()}
     if address is None:
         _check_port(plan.host, plan.port)
     with connected(address, plan.metrics_port):
         check_resources(len(plan.models) * plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
         # Serve sets its logger's level itself.
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
-        _start(plan, cards, everywhere=address is not None)
+        _start(plan, cards)
         try:
             yield
         finally:
             _end()
-
-
-def _card(path: Path) -> ModelCard:
-    """An engine's from its record, as the GPU for it may be elsewhere; a file is opened, to see that it is one."""
-    return read_record(path).card if path.suffix == ".engine" else load(path, backend="cpu").card
 
 
 def _check_port(host: str, port: int) -> None:
@@ -94,14 +88,14 @@ def _check_port(host: str, port: int) -> None:
         ) from error
 
 
-def _start(plan: Plan, cards: dict[str, ModelCard], *, everywhere: bool) -> None:
+def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation
 
     from segtool.runtime.serving.gateway import APPLICATION, Gateway
 
     serve.start(
-        proxy_location=ProxyLocation.EveryNode if everywhere else ProxyLocation.HeadOnly,
+        proxy_location=ProxyLocation.HeadOnly,
         http_options=HTTPOptions(host=plan.host, port=plan.port),
         logging_config={"log_level": "ERROR"},
     )
@@ -114,7 +108,8 @@ def _start(plan: Plan, cards: dict[str, ModelCard], *, everywhere: bool) -> None
         name=_GATEWAY,
         max_ongoing_requests=1024,
         max_queued_requests=64,
-        ray_actor_options={"num_cpus": 0},
+        # With the HTTP server on the head node, without which there is no cluster: other nodes may die.
+        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     ).bind(handles, texts, plan.limits, plan.inside, plan.auth)
     try:
         serve.run(gateway, name=APPLICATION, route_prefix="/")

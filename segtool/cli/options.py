@@ -1,8 +1,10 @@
 """Arguments and small helpers that several commands share."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +22,26 @@ data_option = click.option(
     metavar="SPEC",
     help="Dataset as name:path, such as camvid:data/camvid or synthetic.",
 )
+_REPLICA_OPTIONS = (
+    click.option("--replicas", default=1, show_default=True, type=click.IntRange(1), help="Of the model, in Ray."),
+    click.option("--cpus", type=click.FloatRange(0, min_open=True), help="For each; this machine's share, or 1."),
+    click.option("--gpus", default=0.0, show_default=True, type=click.FloatRange(0), help="For each."),
+)
+
+
+def replica_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How many copies of a model Ray runs, and what each gets."""
+    for option in reversed(_REPLICA_OPTIONS):
+        command = option(command)
+    return command
+
+
+def share_of_cores(replicas: int, address: str | None) -> int:
+    """Cores for each replica when the user does not say: an equal share here; one on a cluster, which others use."""
+    here = address in (None, "local")
+    return max(1, (os.cpu_count() or 1) // replicas) if here else 1
+
+
 auth_option = click.option(
     "--auth",
     metavar="USER:PASSWORD",

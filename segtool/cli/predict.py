@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import backend_option, echo, model_argument, parse_size, progress_bar
+from segtool.cli.models import exported
+from segtool.cli.options import (
+    backend_option,
+    echo,
+    model_argument,
+    parse_size,
+    progress_bar,
+    replica_options,
+    share_of_cores,
+)
 
 if TYPE_CHECKING:
     from segtool.card import ModelCard
@@ -15,27 +24,36 @@ if TYPE_CHECKING:
     from segtool.images import RGB
     from segtool.prediction import Prediction
     from segtool.runtime import BackendName
+    from segtool.runtime.bulk.job import Plan
 
     Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
 
 
 @click.command("predict")
 @model_argument
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--out", required=True, help="Folder for the results.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images of one size at a time.")
 @click.option("--tile", metavar="HxW", help="Cut larger images into overlapping tiles of that size.")
 @click.option("--overlap", default=128, show_default=True, type=click.IntRange(0), help="Of tiles, in pixels.")
 @click.option("--frames", is_flag=True, help="Of a video, also write the mask of each frame.")
+@click.option("--address", help="Use Ray Data: local, or the address of a Ray cluster, such as auto.")
+@replica_options
+@click.option("--retry", is_flag=True, help="With --address: also the images that failed before.")
 @backend_option
 def command(
     model: Path,
-    images: tuple[Path, ...],
-    out: Path,
+    images: tuple[str, ...],
+    out: str,
     batch: int,
     tile: str | None,
     overlap: int,
     frames: bool,
+    address: str | None,
+    replicas: int,
+    cpus: float | None,
+    gpus: float,
+    retry: bool,
     backend: "BackendName",
 ) -> None:
     """Segment IMAGES (images, videos, or folders of images).
@@ -43,25 +61,69 @@ def command(
     For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.png to look at; for each video
     NAME_overlay.mp4. Reading, inference and writing overlap. Unreadable images are listed at the end and the others are
     done all the same.
+
+    With --address, IMAGES is one folder or address of object storage (s3://, gs://) with any number of images below it.
+    OUT, which may be an address too, then holds masks/PATH.png for each and index.parquet. Stopped anywhere, the same
+    command goes on where it was.
     """
+    size = None if tile is None else parse_size(tile, "--tile")
+    if address is not None:
+        from segtool.runtime import Tiles
+        from segtool.runtime.bulk.job import Plan
+
+        plan = Plan(
+            model=exported(model),
+            images=_one_folder(images),
+            out=out,
+            backend=backend,
+            replicas=replicas,
+            cpus=cpus or share_of_cores(replicas, address),
+            gpus=gpus,
+            batch=batch,
+            tiles=None if size is None else Tiles(*size, overlap),
+            retry=retry,
+        )
+        _in_bulk(plan, address)
+        return
     from segtool.cli.models import open_model
     from segtool.files import ensure_folder
     from segtool.images import VIDEO_SUFFIXES
 
-    paths = _expand(images)
+    paths, folder = _expand([Path(image) for image in images]), Path(out)
     predictor, card = open_model(model, backend=backend)
-    predict = _in_batches(predictor) if tile is None else _in_tiles(predictor, parse_size(tile, "--tile"), overlap)
-    ensure_folder(out)
+    predict = _in_batches(predictor) if size is None else _in_tiles(predictor, size, overlap)
+    ensure_folder(folder)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     pictures = [path for path in paths if path not in videos]
-    failed = _images(pictures, predict, card, out, 1 if tile else batch) + [
-        error for path in videos if (error := _video(path, predict, card, out, batch, frames)) is not None
+    failed = _images(pictures, predict, card, folder, 1 if tile else batch) + [
+        error for path in videos if (error := _video(path, predict, card, folder, batch, frames)) is not None
     ]
     echo(f"{len(paths) - len(failed)} of {len(paths)} {'files' if videos else 'images'} written to {out}")
     if failed:
         for other in failed[1:]:
             click.echo(f"segtool: {other}", err=True)
         raise failed[0]
+
+
+def _one_folder(images: tuple[str, ...]) -> str:
+    from segtool.errors import SegtoolError
+
+    if len(images) > 1:
+        raise SegtoolError("--address takes one folder", where=", ".join(images), mend="run the command for each")
+    return images[0]
+
+
+def _in_bulk(plan: "Plan", address: str) -> None:
+    from segtool.runtime.bulk.job import run
+
+    with progress_bar("predicting") as progress:
+        totals = run(plan, None if address == "local" else address, progress)
+    skipped = f", {totals.skipped} of them before" if totals.skipped else ""
+    echo(f"{totals.done} of {totals.found} images written to {plan.out}{skipped}")
+    if totals.failed:
+        from segtool.errors import SegtoolError
+
+        raise SegtoolError(f"{totals.failed} images failed; why is in index.parquet", mend="--retry tries them again")
 
 
 def _in_batches(predictor: Any) -> "Predict":
@@ -112,7 +174,7 @@ def _video(
     return None
 
 
-def _expand(images: tuple[Path, ...]) -> list[Path]:
+def _expand(images: list[Path]) -> list[Path]:
     from segtool.errors import SegtoolError
     from segtool.images import list_images
 

@@ -1,13 +1,12 @@
 """segtool serve"""
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import auth_option, backend_option, echo, parse_auth
+from segtool.cli.options import auth_option, backend_option, echo, parse_auth, replica_options, share_of_cores
 
 if TYPE_CHECKING:
     from segtool.runtime import BackendName
@@ -20,9 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--address", help="Of a running Ray cluster, such as auto; this machine alone when not given.")
-@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1), help="Of each model.")
-@click.option("--cpus", type=click.FloatRange(0, min_open=True), help="For each replica; this machine's share, or 1.")
-@click.option("--gpus", default=0.0, show_default=True, type=click.FloatRange(0), help="For each replica.")
+@replica_options
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="Images at most in one run.")
 @click.option("--batch-wait", default=5.0, show_default=True, type=click.FloatRange(0), help="In ms, for others.")
 @click.option("--queue", default=32, show_default=True, type=click.IntRange(0), help="Requests that may wait.")
@@ -64,12 +61,11 @@ def command(
         waiting=queue,
         answer_seconds=timeout,
     )
-    share = max(1, (os.cpu_count() or 1) // (replicas * len(named))) if address is None else 1
     plan = Plan(
         models=named,
         backend=backend,
         replicas=replicas,
-        cpus=cpus or share,
+        cpus=cpus or share_of_cores(replicas * len(named), address),
         gpus=gpus,
         batch=batch,
         batch_seconds=batch_wait / 1000,

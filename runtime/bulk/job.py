@@ -1,0 +1,158 @@
+"""Segmenting all images of a folder or of object storage; stopped anywhere, it goes on where it was."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from segtool.errors import SegtoolError
+from segtool.runtime import BackendName, Tiles, card_of
+from segtool.runtime.bulk.index import INDEX, merge_parts
+from segtool.runtime.bulk.storage import Storage
+from segtool.runtime.bulk.worker import Work, Worker
+from segtool.runtime.ray_session import check_resources, connected
+
+_JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        images, out: folders by path or address (s3://, gs://, file://).
+        replicas: of the model.
+        cpus, gpus: for each replica.
+        batch: images of one size in a run.
+        block: images after which a worker writes down what it has done.
+        retry: also the images that failed before.
+    """
+
+    model: Path
+    images: str
+    out: str
+    backend: BackendName = "auto"
+    replicas: int = 1
+    cpus: float = 1
+    gpus: float = 0
+    batch: int = 1
+    block: int = 128
+    tiles: Tiles | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Numbers of images: found, with a mask, and failed; `skipped` were done before."""
+
+    found: int
+    done: int
+    failed: int
+    skipped: int
+
+
+def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = lambda done, total: None) -> Totals:
+    """Segments the images that are not done yet.
+
+    The results are `masks/PATH.png` for each image PATH, palette PNGs of class ids, and `index.parquet`, whose columns
+    `segtool.runtime.bulk.index.SCHEMA` names. A failed image is a row there with its error.
+
+    Args:
+        address: of a Ray cluster; None starts Ray on this machine.
+        progress: called with the numbers of images that are finished and that there are.
+
+    Raises:
+        SegtoolError: nothing to read, nowhere to write, results of another model there, or no cluster.
+    """
+    source, target = Storage.at(plan.images), Storage.at(plan.out)
+    paths = source.files()
+    if not paths:
+        raise SegtoolError("no images", where=plan.images)
+    _claim(target, plan)
+    index = merge_parts(target)
+    over = {
+        path
+        for path, error in zip(index["path"].to_pylist(), index["error"].to_pylist(), strict=True)
+        if error is None or not plan.retry
+    }
+    left = [path for path in paths if path not in over]
+    if left:
+        skipped = len(paths) - len(left)
+        work = Work(
+            source, target, str(plan.model.resolve()), plan.backend, max(1, int(plan.cpus)), plan.batch, plan.tiles
+        )
+        with connected(address):
+            check_resources(plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
+            _segment(work, left, plan, lambda done: progress(skipped + done, len(paths)))
+        index = merge_parts(target)
+    failed = index["error"].is_valid().to_pylist()
+    there = set(paths)
+    errors = sum(f for f, path in zip(failed, index["path"].to_pylist(), strict=True) if path in there)
+    return Totals(len(paths), len(paths) - errors, errors, len(paths) - len(left))
+
+
+def _segment(work: Work, paths: list[str], plan: Plan, progress: Callable[[int], None]) -> None:
+    import pyarrow as pa
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # Blocks that are there from the start take no core from the workers, which may need all of them.
+    blocks = [pa.table({"path": paths[i : i + plan.block]}) for i in range(0, len(paths), plan.block)]
+    finished = (
+        ray.data.from_arrow(blocks)
+        .map_batches(
+            Worker,
+            fn_constructor_args=(work,),
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=plan.replicas),
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
+        )
+        .iter_batches(batch_size=None, prefetch_batches=0)
+    )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    done = 0
+    progress(done)
+    try:
+        for block in finished:
+            done += int(block["done"].sum() + block["failed"].sum())
+            progress(done)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise SegtoolError(f"a worker failed ({reason})", mend="the same command goes on where it stopped") from error
+
+
+def _claim(target: Storage, plan: Plan) -> None:
+    """Results of different models are not mixed."""
+    job = {
+        "model_sha256": _digest(plan.model),
+        "images": plan.images,
+        "tiles": list(plan.tiles) if plan.tiles else None,
+        "classes": card_of(plan.model).names,
+    }
+    if target.exists(_JOB):
+        before = json.loads(target.read(_JOB))
+        different = [name for name in job if before.get(name) != job[name]]
+        if different:
+            raise SegtoolError(
+                f"results of another job are there (other {', '.join(different)})",
+                where=plan.out,
+                mend="choose another --out",
+            )
+        return
+    if target.exists(INDEX):
+        raise SegtoolError(f"{INDEX} without {_JOB}", where=plan.out, mend="choose another --out")
+    try:
+        target.write(_JOB, json.dumps(job, indent=2).encode())
+    except OSError as error:
+        raise SegtoolError(f"cannot write ({error})", where=plan.out, mend="choose another --out") from error
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise SegtoolError("no such model", where=path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,104 @@
+"""Files in a folder of this machine or in object storage."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pyarrow import ArrowException, fs
+
+from segtool.errors import SegtoolError
+from segtool.images import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder, wherever it is; can be sent to other processes.
+
+    Attributes:
+        name: as the user wrote it.
+        system: the file system.
+        base: the folder in it.
+    """
+
+    name: str
+    system: fs.FileSystem
+    base: str
+
+    @classmethod
+    def at(cls, name: str) -> "Storage":
+        """A folder by path or address (s3://, gs://, file://).
+
+        Raises:
+            SegtoolError: an address that is not understood.
+        """
+        with _in_one_line(name):
+            address = name if "://" in name else Path(name).resolve().as_uri()
+            system, base = fs.FileSystem.from_uri(address)
+            return cls(name, system, base)
+
+    def files(self, folder: str = "", suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
+        """All files below a folder with such suffixes, relative to the base, sorted; without hidden ones."""
+        with _in_one_line(self.name):
+            found = self.system.get_file_info(
+                fs.FileSelector(self._path(folder), recursive=True, allow_not_found=bool(folder))
+            )
+        paths = (PurePosixPath(info.path).relative_to(self.base) for info in found if info.is_file)
+        return sorted(
+            str(p) for p in paths if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.parts)
+        )
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            SegtoolError: it cannot be read.
+        """
+        with _in_one_line(path), self.system.open_input_stream(self._path(path)) as stream:
+            return stream.read()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        with _in_one_line(path):
+            return self.system.get_file_info(self._path(path)).is_file
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file, whole or not at all; folders are made.
+
+        Raises:
+            OSError: it cannot be written, which is no fault of one image.
+        """
+        full = self._path(path)
+        if not isinstance(self.system, fs.LocalFileSystem):
+            with self.system.open_output_stream(full) as stream:  # an object is there when it is closed
+                stream.write(data)
+            return
+        folder = PurePosixPath(full).parent
+        temporary = str(folder / f".{uuid.uuid4().hex}.tmp")
+        self.system.create_dir(str(folder), recursive=True)
+        try:
+            with self.system.open_output_stream(temporary) as stream:
+                stream.write(data)
+            self.system.move(temporary, full)
+        except BaseException:
+            self.system.delete_file(temporary)
+            raise
+
+    def remove(self, path: str) -> None:
+        """Removes a file."""
+        self.system.delete_file(self._path(path))
+
+    def _path(self, path: str) -> str:
+        return str(PurePosixPath(self.base) / path)
+
+
+@contextmanager
+def _in_one_line(where: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SegtoolError("no such file or folder", where=where) from error
+    except (OSError, ArrowException) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise SegtoolError(f"cannot be read ({reason[:200]})", where=where) from error

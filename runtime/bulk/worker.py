@@ -1,0 +1,89 @@
+"""A model in an actor of Ray Data, and a block of images through it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtool.images import RGB, as_palette_image, decode_image, png_bytes
+from segtool.prediction import Prediction
+from segtool.runtime import BackendName, Tiles, load, predict_tiled
+from segtool.runtime.bulk.index import write_part
+from segtool.runtime.bulk.storage import Storage
+from segtool.runtime.pipeline import run_overlapped
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker does.
+
+    Attributes:
+        model: path of the .onnx or .engine file, on every machine.
+        threads: of the runtime on the processor.
+        batch: images of one size in a run.
+        tiles: for images that are larger.
+    """
+
+    images: Storage
+    out: Storage
+    model: str
+    backend: BackendName = "auto"
+    threads: int = 1
+    batch: int = 1
+    tiles: Tiles | None = None
+
+
+class Worker:
+    """Loads the model once, and segments blocks of paths."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.model = load(Path(work.model), backend=work.backend, threads=work.threads)
+
+    def __call__(self, block: dict[str, NDArray[Any]]) -> dict[str, list[int]]:
+        """Segments the images of a block, then writes down what became of them.
+
+        Args:
+            block: `path`, relative to the images.
+
+        Returns:
+            `done` and `failed`, the numbers of images.
+        """
+        rows: dict[str, dict[str, Any]] = {}
+
+        def write(path: str, image: RGB, prediction: Prediction) -> None:
+            mask = f"masks/{path}.png"
+            self.work.out.write(mask, png_bytes(as_palette_image(prediction.labels, self.model.card.colors)))
+            rows[path] = _row(path, mask, prediction, len(self.model.card.classes))
+
+        paths = [str(path) for path in block["path"]]
+        for path, error in run_overlapped(paths, self._read, self._predict, write, batch=self.work.batch):
+            if error is not None:
+                rows[path] = {"path": path, "error": error.what}
+        write_part(self.work.out, [rows[path] for path in paths])
+        failed = sum("error" in row for row in rows.values())
+        return {"done": [len(rows) - failed], "failed": [failed]}
+
+    def _read(self, path: str) -> RGB:
+        return decode_image(self.work.images.read(path))
+
+    def _predict(self, images: Sequence[RGB]) -> Sequence[Prediction]:
+        tiles = self.work.tiles
+        if tiles is None:
+            return self.model.batch(images)
+        return [predict_tiled(self.model, image, tiles) for image in images]
+
+
+def _row(path: str, mask: str, prediction: Prediction, classes: int) -> dict[str, Any]:
+    labels = prediction.labels
+    return {
+        "path": path,
+        "mask": mask,
+        "height": labels.shape[0],
+        "width": labels.shape[1],
+        "mean_confidence": float(prediction.confidence.mean()),
+        "class_pixels": np.bincount(labels.ravel(), minlength=classes)[:classes].tolist(),
+    }

@@ -1,0 +1,224 @@
+"""`segtool predict --address`: every image once, none lost, whatever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from segtool.errors import SegtoolError
+from segtool.images import read_image
+from segtool.runtime import Tiles, load, predict_tiled
+from segtool.runtime.bulk import job
+from segtool.runtime.bulk.index import INDEX, merge_parts, read_index, write_part
+from segtool.runtime.bulk.storage import Storage
+from segtool.runtime.bulk.worker import Work, Worker
+
+
+def make_images(folder, count, size=(32, 40)):
+    """Small images in two folders, some with the same name but another ending."""
+    random = np.random.default_rng(0)
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+    for i in range(count):
+        pixels = random.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "ab"[i % 2] / f"{i // 2:05d}.{'jpg' if i % 3 else 'png'}")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    return make_images(tmp_path / "images", 12)
+
+
+def predict(model, images, out, *options, **environment):
+    command = [sys.executable, "-m", "segtool", "predict", str(model), str(images), "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--address", "local", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
+    )
+
+
+def check_masks(model, images, out, rows):
+    for row in rows:
+        image = read_image(images / row["path"])
+        labels = np.array(Image.open(out / row["mask"]))
+        np.testing.assert_array_equal(labels, model(image).labels)
+        assert (row["height"], row["width"]) == labels.shape
+        assert row["class_pixels"] == np.bincount(labels.ravel(), minlength=5).tolist()
+
+
+def test_a_worker_segments_a_block(tiny_onnx, images, tmp_path):
+    """Without Ray: the masks are the runtime's, and what fails is written down and stops nothing."""
+    (images / "a" / "00001.gif").write_bytes(b"hello")
+    (images / "a" / "cut.png").write_bytes((images / "a" / "00000.png").read_bytes()[:400])
+    source, target = Storage.at(str(images)), Storage.at(str(tmp_path / "out"))
+    paths = [*source.files(), "a/gone.png"]
+    worker = Worker(Work(source, target, str(tiny_onnx), batch=3))
+    assert worker({"path": np.array(paths)}) == {"done": [12], "failed": [2]}
+    rows = read_index(target).to_pylist()
+    assert [row["path"] for row in rows] == paths
+    assert {row["path"]: row["error"] for row in rows if row["error"]} == {
+        "a/cut.png": rows[paths.index("a/cut.png")]["error"],
+        "a/gone.png": "no such file or folder",
+    }
+    assert "unreadable image" in rows[paths.index("a/cut.png")]["error"]
+    check_masks(load(tiny_onnx), images, tmp_path / "out", [row for row in rows if row["mask"]])
+
+
+def test_a_worker_cuts_tiles(tiny_onnx, tmp_path, photo):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo).save(tmp_path / "in" / "x.png")
+    tiles = Tiles(64, 64, 16)
+    worker = Worker(Work(Storage.at(str(tmp_path / "in")), Storage.at(str(tmp_path)), str(tiny_onnx), tiles=tiles))
+    worker({"path": np.array(["x.png"])})
+    expected = predict_tiled(load(tiny_onnx), photo, tiles).labels
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "masks" / "x.png.png")), expected)
+
+
+def test_the_index_has_every_image_once(tmp_path):
+    target = Storage.at(str(tmp_path / "out"))
+    assert read_index(target).num_rows == 0
+    write_part(target, [{"path": "b", "error": "broken"}, {"path": "a", "mask": "masks/a.png"}])
+    write_part(target, [{"path": "a", "mask": "masks/a.png"}])  # a block that was done twice
+    assert merge_parts(target)["path"].to_pylist() == ["a", "b"]
+    assert target.files("index", (".parquet",)) == []
+    write_part(target, [{"path": "b", "mask": "masks/b.png"}])  # what had failed, tried again
+    rows = {row["path"]: row for row in merge_parts(target).to_pylist()}
+    assert rows["b"]["error"] is None
+    assert rows["b"]["mask"] == "masks/b.png"
+    assert pq.read_table(tmp_path / "out" / INDEX).num_rows == 2
+
+
+def test_merging_that_is_stopped_loses_nothing(tmp_path, monkeypatch):
+    target = Storage.at(str(tmp_path / "out"))
+    for name in "abc":
+        write_part(target, [{"path": name, "mask": name}])
+
+    def stop(self, path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "remove", stop)
+        with pytest.raises(KeyboardInterrupt):
+            merge_parts(target)
+    assert sorted(read_index(target)["path"].to_pylist()) == ["a", "b", "c"]
+    assert merge_parts(target).num_rows == 3
+
+
+def test_files_are_whole_or_not_there(tmp_path):
+    target = Storage.at(str(tmp_path))
+    target.write("x/y.png", b"first")
+    with pytest.raises(TypeError):
+        target.write("x/y.png", 5)  # it fails after the temporary file was opened
+    assert (tmp_path / "x" / "y.png").read_bytes() == b"first"
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["y.png"]
+
+
+def test_results_of_different_jobs_are_not_mixed(tiny_onnx, images, tmp_path):
+    out = tmp_path / "out"
+    Storage.at(str(out)).write("job.json", b'{"model_sha256": "other", "images": "elsewhere", "tiles": null}')
+    plan = job.Plan(model=tiny_onnx, images=str(images), out=str(out))
+    with pytest.raises(SegtoolError, match="results of another job are there .other model_sha256, images, classes"):
+        job.run(plan, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"images": "nowhere"}, "no such file or folder: nowhere"),
+        ({"images": "."}, "no images"),
+        ({"images": "what://x"}, "cannot be read"),
+        ({"model": "none.onnx"}, "no such model: none.onnx"),
+        ({"out": "file/out"}, "cannot write"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_ray_starts(tiny_onnx, images, tmp_path, monkeypatch, arguments, text):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "file").write_text("")
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(job, "connected", lambda address: pytest.fail("Ray was started"))
+    plan = {"model": tiny_onnx, "images": str(images), "out": "out", **arguments}
+    with pytest.raises(SegtoolError, match=text):
+        job.run(job.Plan(**{**plan, "model": type(tiny_onnx)(plan["model"])}), None)
+
+
+def test_it_goes_on_where_it_was_killed(tiny_onnx, tmp_path):
+    """A few hundred images; the slow test does ten thousand."""
+    _killed_and_resumed(tiny_onnx, make_images(tmp_path / "images", 600), tmp_path / "out", kills=1)
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_killed_and_resumed(tiny_onnx, tmp_path):
+    _killed_and_resumed(tiny_onnx, make_images(tmp_path / "images", 10_000), tmp_path / "out", kills=3)
+
+
+def _killed_and_resumed(model, images, out, kills):
+    (images / "a" / "broken.png").write_bytes(b"hello")
+    paths = Storage.at(str(images)).files()
+    done = 0
+    for _ in range(kills):
+        process = predict(model, images, out, "--batch", "8")
+        wanted, end = done + len(paths) // (2 * kills), time.monotonic() + 300
+        while (done := len(list(out.glob("masks/*/*.png")))) < wanted:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, f"{done} of {wanted}"
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    recorded = read_index(Storage.at(str(out))).num_rows
+    assert 0 < recorded < len(paths)
+    process = predict(model, images, out, "--batch", "8")
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 2, stderr
+    assert stdout == f"{len(paths) - 1} of {len(paths)} images written to {out}, {recorded} of them before\n"
+    assert "segtool: 1 images failed; why is in index.parquet (--retry tries them again)" in stderr
+    rows = pq.read_table(out / INDEX).to_pylist()
+    assert [row["path"] for row in rows] == paths, "every image once"
+    assert [row["path"] for row in rows if row["error"]] == ["a/broken.png"]
+    masks = sorted(str(p.relative_to(out)) for p in out.glob("masks/*/*.png"))
+    assert masks == sorted(row["mask"] for row in rows if row["mask"])
+    check_masks(load(model), images, out, [row for row in rows if row["mask"]][:: len(rows) // 20])
+
+
+@pytest.mark.slow
+def test_object_storage(tiny_onnx, images, monkeypatch):
+    """Through the protocol of S3, to a server of another library."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        client.create_bucket(Bucket="images")
+        for path in images.rglob("*.*"):
+            client.upload_file(str(path), "images", f"in/{path.relative_to(images)}")
+        query = f"?endpoint_override=http%3A%2F%2F127.0.0.1%3A{port}"
+        process = predict(tiny_onnx, f"s3://images/in{query}", f"s3://images/out{query}", **keys)
+        stdout, stderr = process.communicate(timeout=200)
+        assert process.returncode == 0, stderr
+        assert stdout.startswith("12 of 12 images written to s3://images/out")
+        found = {entry["Key"] for entry in client.list_objects_v2(Bucket="images", Prefix="out/masks")["Contents"]}
+        wanted = {f"out/masks/{path.relative_to(images)}.png" for path in images.rglob("*.*")}
+        assert wanted <= found
+        model = load(tiny_onnx)
+        for key in sorted(wanted)[:3]:
+            mask = np.array(Image.open(client.get_object(Bucket="images", Key=key)["Body"]))
+            image = read_image(images / key.removeprefix("out/masks/").removesuffix(".png"))
+            np.testing.assert_array_equal(mask, model(image).labels)
+    finally:
+        server.stop()
