@@ -1,27 +1,37 @@
-"""The colour legend of a label map as HTML."""
-
-from html import escape
+"""The classes: a legend whose entries can be chosen."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ModelCard
 
+Choices = list[tuple[str, int]]
 
-def legend_html(card: ModelCard, labels: NDArray[np.uint8] | None) -> str:
-    """Coloured chips with class names; with labels, each class' share, the largest first."""
-    share = np.zeros(256)
-    if labels is not None:
-        share = np.bincount(labels.ravel(), minlength=256) / labels.size
+
+def legend_choices(card: ModelCard, labels: NDArray[np.uint8] | None) -> Choices:
+    """Names and ids of the classes; with labels, each with its share, the largest first."""
+    if labels is None:
+        return [(c.name, c.id) for c in card.classes]
+    share = np.bincount(labels.ravel(), minlength=256) / labels.size
     order = sorted(card.classes, key=lambda c: -share[c.id])
-    return (
-        "<div style='display:flex;flex-wrap:wrap;gap:6px 14px'>"
-        + "".join(
-            f"<span style='white-space:nowrap;opacity:{1 if labels is None or share[c.id] > 0 else 0.4}'>"
-            f"<span style='display:inline-block;width:14px;height:14px;border-radius:3px;margin-right:6px;"
-            f"vertical-align:-2px;background:rgb{c.color}'></span>{escape(c.name)}"
-            f"{'' if labels is None else f' {100 * share[c.id]:.1f} %'}</span>"
-            for c in order
-        )
-        + "</div>"
-    )
+    return [(f"{c.name}  {100 * share[c.id]:.1f} %" if share[c.id] else c.name, c.id) for c in order]
+
+
+def legend_style(card: ModelCard, choices: Choices, element: str) -> str:
+    """CSS that puts each class' colour before its entry, and makes pale what does not occur.
+
+    Args:
+        element: the id of the checkboxes on the page.
+    """
+    color = {c.id: c.color for c in card.classes}
+    found = any("%" in name for name, _ in choices)
+    rules = [
+        f"#{element} label span::before{{content:'';display:inline-block;width:14px;height:14px;border-radius:3px;"
+    ]
+    rules.append("margin-right:6px;vertical-align:-2px}")
+    for place, (name, number) in enumerate(choices, start=1):
+        entry = f"#{element} label:nth-of-type({place})"
+        rules.append(f"{entry} span::before{{background:rgb{color[number]}}}")
+        if found and "%" not in name:
+            rules.append(f"{entry}{{opacity:.45}}")
+    return f"<style>{''.join(rules)}</style>"

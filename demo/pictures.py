@@ -18,13 +18,19 @@ _DIFFERENT = (255, 0, 0)
 
 
 class Result(NamedTuple):
-    """An image, what the model says of it, and how long that took in seconds; and what another model says, if asked."""
+    """An image and what the model says of it; and what another model says, if asked.
+
+    Attributes:
+        seconds: of the model.
+        read: seconds to read the image.
+    """
 
     image: RGB
     prediction: Prediction
     seconds: float
     other: Prediction | None = None
     names: tuple[str, str] = ("", "")
+    read: float = 0.0
 
 
 def before_and_after(result: Result, card: ModelCard, opacity: float, only: list[int]) -> tuple[RGB, RGB]:

@@ -34,8 +34,8 @@ class TorchPredictor:
         unary = view_logits(self.segmenter.unary, pixels, self.views)
         crf = self.segmenter.crf
         probabilities = (unary if crf is None else crf(unary, pixels)).softmax(1)[0]
-        labels, confidence = _winners(probabilities)
-        before = (None, None) if crf is None else _winners(unary.softmax(1)[0])
+        labels, confidence = winners(probabilities)
+        before = (None, None) if crf is None else winners(unary.softmax(1)[0])
         return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1])
 
     @torch.inference_mode()
@@ -45,7 +45,7 @@ class TorchPredictor:
             return {}
         pixels = self._pixels(image)
         unary = view_logits(self.segmenter.unary, pixels, self.views)
-        return {name: _winners(crf(unary, pixels)[0])[0] for name, crf in self._crfs_of_one_kernel.items()}
+        return {name: winners(crf(unary, pixels)[0])[0] for name, crf in self._crfs_of_one_kernel.items()}
 
     @cached_property
     def _crfs_of_one_kernel(self) -> dict[str, DenseCRF]:
@@ -58,10 +58,15 @@ class TorchPredictor:
         return {name: crf.to(device).eval() for name, crf in crfs.items()}
 
     def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(image).permute(2, 0, 1)[None].to(self.segmenter.mean.device, torch.float32)
+        return image_tensor(image, self.segmenter.mean.device)
 
 
-def _winners(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Of scores [C,H,W]: the class of the highest, and that score."""
+def image_tensor(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """An image [H,W,3] as a segmenter takes it, float32 [1,3,H,W]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].to(device, torch.float32)
+
+
+def winners(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Of scores [C,H,W]: the class of the highest [H,W], and that score [H,W]."""
     highest, labels = scores.max(0)
     return labels.to(torch.uint8).cpu().numpy(), highest.cpu().numpy()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 _GATEWAY = "gateway"
+_LOGGING = {"log_level": "ERROR", "enable_access_log": False}  # the metrics count requests
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
         http_options=HTTPOptions(host=plan.host, port=plan.port),
-        logging_config={"log_level": "ERROR"},
+        logging_config=_LOGGING,
     )
     if APPLICATION in serve.status().applications:
         raise SegtoolError("segtool serve runs there already", where="this Ray cluster", mend="end it first")
@@ -108,6 +109,7 @@ def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
         name=_GATEWAY,
         max_ongoing_requests=1024,
         max_queued_requests=64,
+        logging_config=_LOGGING,
         # With the HTTP server on the head node, without which there is no cluster: other nodes may die.
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     ).bind(handles, texts, plan.limits, plan.inside, plan.auth)
@@ -142,6 +144,7 @@ def _deployment(plan: Plan, name: str, path: Path) -> "Application":
         # Those that wait do so in the replicas, in order; the gateway lets no more in. Ray's router would ask full
         # replicas again and again, with growing pauses and in no order.
         max_ongoing_requests=plan.inside,
+        logging_config=_LOGGING,
         ray_actor_options={"num_cpus": plan.cpus, "num_gpus": plan.gpus},
         health_check_period_s=5,
     ).bind(name, str(path.resolve()), plan.backend, threads, plan.batch, plan.batch_seconds, plan.limits.pixels)

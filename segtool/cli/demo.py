@@ -1,11 +1,22 @@
 """segtool demo"""
 
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segtool.cli.models import exported
 from segtool.cli.options import auth_option, echo, parse_auth
+
+if TYPE_CHECKING:
+    from segtool.card import ModelCard
+    from segtool.demo.app import Predictor, Stages
+    from segtool.demo.crf import Tuner
+    from segtool.images import RGB
+    from segtool.prediction import Prediction
 
 
 @click.command("demo")
@@ -20,15 +31,15 @@ def command(
 ) -> None:
     """Open a web page that segments uploaded images with an exported MODEL, or compares several.
 
-    A run folder stands for its model.onnx.
+    A run folder stands for its model.onnx; where PyTorch is installed, the page also offers it in PyTorch, with the
+    CRF's parameters to play with.
     """
-    import segtool.runtime
     from segtool.demo.app import MAX_FILE, build_demo
     from segtool.errors import SegtoolError
 
     visitor = parse_auth(auth)
-    loaded = {_name(model, models): segtool.runtime.load(exported(model)) for model in models}
-    page = build_demo(loaded, examples, int(1e6 * max_megapixels))
+    offered, stages = _offered(models)
+    page = build_demo(offered, examples, int(1e6 * max_megapixels), tuner=_tuner(models), stages=stages)
     echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
     try:
         page.launch(
@@ -42,6 +53,65 @@ def command(
         )
     except OSError as error:
         raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
+
+
+class _Later:
+    """A model that is loaded when somebody asks it."""
+
+    def __init__(self, card: "ModelCard", load: "Callable[[], Callable[[RGB], Prediction]]") -> None:
+        self.card, self._load = card, cache(load)
+
+    def __call__(self, image: "RGB") -> "Prediction":
+        return self._load()(image)
+
+
+def _offered(models: tuple[Path, ...]) -> "tuple[dict[str, Predictor], dict[str, Stages]]":
+    """Each model as it runs best here, then in the other ways in which it can; and where the time of each goes."""
+    import segtool.runtime
+
+    best: dict[str, Predictor] = {}
+    others: dict[str, Predictor] = {}
+    stages: dict[str, Stages] = {}
+    for model in models:
+        name, path = _name(model, models), exported(model)
+        best[name] = deployed = segtool.runtime.load(path)
+        if path.suffix == ".onnx":
+            stages[name] = partial(_shares, path, device="cuda" if "CUDA" in deployed.backend.name else "cpu")
+        if path.suffix == ".onnx" and deployed.card.crf is not None:
+            plain = f"{name}, portable definition"
+            others[plain] = _Later(deployed.card, partial(segtool.runtime.load, path, backend="cpu", native=False))
+            stages[plain] = partial(_shares, path, native=False)
+        if model.is_dir() and find_spec("torch") is not None:
+            others[f"{name}, PyTorch"] = _Later(deployed.card, partial(_in_pytorch, model))
+    return best | others, stages
+
+
+def _in_pytorch(run: Path) -> "Callable[[RGB], Prediction]":
+    from segtool.cli.models import open_model
+
+    return open_model(run)[0]
+
+
+def _shares(path: Path, image: "RGB", **options: Any) -> dict[str, float]:
+    from segtool.runtime.stages import stage_shares
+
+    return stage_shares(path, image[None], runs=2, **options)
+
+
+def _tuner(models: tuple[Path, ...]) -> "Tuner | None":
+    """Of the first run folder whose model has a CRF, if there is PyTorch to run it."""
+    folders = [model for model in models if model.is_dir()]
+    if not folders or find_spec("torch") is None:
+        return None
+    from segtool.demo.crf import Tuner
+    from segtool.train.checkpoint import load_segmenter
+    from segtool.train.tuning import CrfTuner
+
+    for folder in folders:
+        segmenter, card = load_segmenter(folder)
+        if card.crf is not None:
+            return Tuner(card, CrfTuner(segmenter))
+    return None
 
 
 def _name(model: Path, models: tuple[Path, ...]) -> str:

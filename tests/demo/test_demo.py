@@ -3,17 +3,20 @@
 import base64
 import io
 import json
+import re
 import time
+import zipfile
 
 import gradio as gr
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.webdriver.common.keys import Keys
 
-from segtool.card import ClassInfo, ModelCard
+from segtool.card import ModelCard
 from segtool.demo.app import MAX_FILE, build_demo
-from segtool.demo.legend import legend_html
+from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.pictures import Result, before_and_after, confidence_map
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
@@ -22,11 +25,13 @@ from segtool.runtime import load
 
 def test_legend_names_classes_with_their_share(tiny_onnx):
     card: ModelCard = load(tiny_onnx).card
-    html = legend_html(card, np.array([[0, 0], [0, 1]], np.uint8))
-    assert "ground 75.0 %" in html
-    assert html.index("ground") < html.index("disk") < html.index("wedge")
-    odd = card.model_copy(update={"classes": [ClassInfo(id=0, name="<b>", color=(1, 2, 3))]})
-    assert "&lt;b&gt;" in legend_html(odd, None)
+    choices = legend_choices(card, np.array([[0, 0], [0, 1]], np.uint8))
+    assert choices[:2] == [("ground  75.0 %", 0), ("disk  25.0 %", 1)]
+    assert [name for name, _ in choices[2:]] == ["block", "wedge", "pole"]
+    style = legend_style(card, choices, "only")
+    assert f"label:nth-of-type(2) span::before{{background:rgb{card.colors[1]}}}" in style
+    assert "label:nth-of-type(3){opacity" in style
+    assert "label:nth-of-type(1){opacity" not in style
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def test_upload_shows_the_result(browser, url, tmp_path, picture):
     assert "131x97 pixels" in timing
     assert "the CRF changed" in timing
     assert len(browser.find_elements("css selector", "#result img")) == 2
-    assert "%" in browser.find_element("css selector", "#legend").text
+    assert "%" in browser.find_element("css selector", "#only").text
     browser.save_screenshot(str(tmp_path / "demo.png"))
 
 
@@ -148,7 +153,8 @@ def test_whoever_comes_when_too_many_wait_is_refused_in_words(tiny_onnx, picture
     page = build_demo({"slow": Slow()}, None, max_pixels=20_000)
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
-        client = Client(address, verbose=False, max_workers=50)
+        # All answers are the same picture, which gradio writes anew each time: one that is fetched then may be cut.
+        client = Client(address, verbose=False, max_workers=50, download_files=False)
         jobs = [client.submit(handle_file(str(picture)), 0.5, [], api_name="/segment") for _ in range(50)]
         answers = [job.exception(timeout=60) for job in jobs]
     finally:
@@ -278,3 +284,96 @@ def _wait_text(browser, selector, text, seconds=40):
             return found[0].text
         time.sleep(0.2)
     raise AssertionError(f"{text!r} did not appear in {selector}")
+
+
+@pytest.fixture(scope="module")
+def rich(tiny_run, tiny_onnx):
+    """The page as the command makes it of a run folder."""
+    from segtool.cli.demo import _offered, _tuner
+
+    offered, stages = _offered((tiny_run,))
+    page = build_demo(offered, None, max_pixels=20_000, tuner=_tuner((tiny_run,)), stages=stages)
+    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield address
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_crfs_sliders_change_the_result(browser, rich, picture, tiny_run, photo):
+    from segtool.demo.crf import changed
+    from segtool.train.checkpoint import load_segmenter
+    from segtool.train.tuning import CrfTuner
+
+    segmenter, card = load_segmenter(tiny_run)
+    crf = card.crf
+    other = changed(crf, 1.0, 0.0, crf.spatial_gamma, crf.bilateral_alpha, crf.bilateral_beta, 3)
+    expected = CrfTuner(segmenter)(photo, other)
+    moved = 100 * (expected.labels != expected.unary_labels).mean()
+    browser.get(rich)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    before = _wait_text(browser, "#timing", "the CRF changed")
+    _wait(browser, "#crf button").click()
+    for slider, value in (("bilateral", "0"), ("iterations", "3")):
+        number = _wait(browser, f"#{slider} input[type=number]")
+        number.send_keys(Keys.CONTROL, "a")
+        number.send_keys(value, Keys.TAB)
+    assert f"the CRF changed {moved:.1f} %" not in before
+    _wait_text(browser, "#timing", f"the CRF changed {moved:.1f} %")
+    assert "reading 0 ms" in browser.find_element("css selector", "#timing").text
+
+
+@pytest.mark.browser
+def test_where_the_time_goes_is_measured(browser, rich, picture):
+    browser.get(rich)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait_text(browser, "#timing", "ms")
+    _wait(browser, "#stages button").click()
+    _wait(browser, "#measure").click()
+    text = _wait_text(browser, "#parts", "network")
+    shares = [int(part) for part in re.findall(r"(\d+) %", text)]
+    assert len(shares) == 4
+    assert sum(shares) == pytest.approx(100, abs=2)
+    assert "crf" in text
+
+
+@pytest.mark.browser
+def test_one_model_in_two_backends_agrees_with_itself(browser, rich, picture):
+    browser.get(rich)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait_text(browser, "#timing", "the CRF changed")
+    _wait(browser, "#other input").click()
+    names = [o.text.strip().lstrip("✓").strip() for o in _all(browser, "ul[role=listbox] li")]
+    assert names[1:] == ["tiny", "tiny, portable definition", "tiny, PyTorch"]
+    _all(browser, "ul[role=listbox] li")[3].click()
+    assert "disagree on 0.0" in _wait_text(browser, "#timing", "disagree")
+
+
+@pytest.mark.browser
+def test_many_images_in_a_zip_file(browser, url, tmp_path, picture):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(picture, "a.png")
+        archive.write(picture, "b.png")
+    browser.get(url)
+    _wait(browser, "button[role=tab]")
+    _all(browser, "button[role=tab]")[1].click()
+    _wait(browser, "#archive input[type=file]").send_keys(str(tmp_path / "images.zip"))
+    browser.save_screenshot(str(tmp_path / "many.png"))
+    _wait_text(browser, "#archive", "images")
+    _wait(browser, "#segment-all").click()
+    link = _wait(browser, "#answer a[href*='masks.zip']").get_attribute("href")
+    with zipfile.ZipFile(io.BytesIO(httpx.get(link, timeout=30).content)) as answer:
+        assert {"masks/a.png.png", "masks/b.png.png", "index.csv"} <= set(answer.namelist())
+
+
+def test_a_program_can_send_a_zip_file(url, tmp_path, picture):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(picture, "a.png")
+    client = Client(url, verbose=False, download_files=str(tmp_path / "down"))
+    answer = client.predict(handle_file(str(tmp_path / "images.zip")), "tiny", api_name="/segment_zip")
+    assert "masks/a.png.png" in zipfile.ZipFile(answer).namelist()
+    (tmp_path / "no.zip").write_bytes(b"hello")
+    with pytest.raises(AppError, match="not a zip file that can be read"):
+        client.predict(handle_file(str(tmp_path / "no.zip")), "tiny", api_name="/segment_zip")

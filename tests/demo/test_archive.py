@@ -1,0 +1,110 @@
+"""Many images: what comes out is the runtime's, and no zip file does harm."""
+
+import csv
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segtool.demo import archive
+from segtool.demo.archive import segment_archive
+from segtool.errors import SegtoolError
+from segtool.runtime import load
+
+
+@pytest.fixture(scope="module")
+def model(tiny_onnx):
+    return load(tiny_onnx)
+
+
+def png(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def packed(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, data in files.items():
+            out.writestr(name, data)
+    return path
+
+
+def segment(path, model, max_pixels=20_000):
+    with zipfile.ZipFile(io.BytesIO(segment_archive(path, model, model.card, max_pixels))) as result:
+        files = {name: result.read(name) for name in result.namelist()}
+    rows = list(csv.DictReader(io.StringIO(files["index.csv"].decode())))
+    return files, {row["name"]: row for row in rows}
+
+
+def test_masks_overlays_and_shares(model, photo, tmp_path):
+    files, rows = segment(packed(tmp_path / "a.zip", {"x/a.png": png(photo), "b.png": png(photo[:50])}), model)
+    assert set(files) == {
+        "masks/x/a.png.png",
+        "masks/b.png.png",
+        "overlays/x/a.png.jpg",
+        "overlays/b.png.jpg",
+        "index.csv",
+    }
+    labels = np.array(Image.open(io.BytesIO(files["masks/x/a.png.png"])))
+    np.testing.assert_array_equal(labels, model(photo).labels)
+    assert Image.open(io.BytesIO(files["overlays/b.png.jpg"])).size == (131, 50)
+    row = rows["x/a.png"]
+    assert (row["width"], row["height"], row["error"]) == ("131", "97", "")
+    for info in model.card.classes:
+        assert float(row[info.name]) == pytest.approx((labels == info.id).mean(), abs=1e-6)
+
+
+def test_what_cannot_be_read_is_in_the_index_and_stops_nothing(model, photo, tmp_path):
+    big = np.zeros((200, 200, 3), np.uint8)
+    files = {"bad.png": b"hello", "big.png": png(big), "cut.png": png(photo)[:500], "good.png": png(photo)}
+    out, rows = segment(packed(tmp_path / "a.zip", files), model)
+    assert rows["bad.png"]["error"] == "not an image"
+    assert "more than 0.0 million pixels" in rows["big.png"]["error"]
+    assert "unreadable image" in rows["cut.png"]["error"]
+    assert rows["good.png"]["error"] == ""
+    assert [name for name in out if name.startswith("masks/")] == ["masks/good.png.png"]
+
+
+def test_names_do_not_lead_out_of_the_folder(model, photo, tmp_path):
+    names = ["../../up.png", "/root.png", "C:\\windows\\w.png", "a/../../b.png"]
+    files, rows = segment(packed(tmp_path / "a.zip", dict.fromkeys(names, png(photo[:32, :32]))), model)
+    assert set(rows) == {"up.png", "root.png", "windows/w.png", "a/b.png"}
+    assert not any(name.startswith("/") or ".." in name or ":" in name for name in files)
+
+
+def test_what_is_no_image_is_left_alone(model, photo, tmp_path):
+    files = {"a.png": png(photo), "notes.txt": b"x", "__MACOSX/._a.png": b"x", ".hidden.png": b"x"}
+    assert set(segment(packed(tmp_path / "a.zip", files), model)[1]) == {"a.png"}
+
+
+def test_what_is_refused(model, photo, tmp_path, monkeypatch):
+    def refusal(path):
+        with pytest.raises(SegtoolError) as error:
+            segment_archive(path, model, model.card, 20_000)
+        return str(error.value)
+
+    (tmp_path / "no.zip").write_bytes(b"hello")
+    assert "not a zip file" in refusal(tmp_path / "no.zip")
+    whole = packed(tmp_path / "a.zip", {"a.png": png(photo)}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    assert "not a zip file" in refusal(tmp_path / "cut.zip")
+    assert "no images" in refusal(packed(tmp_path / "empty.zip", {"a.txt": b""}))
+    # A thousandth of its size when packed.
+    bomb = packed(tmp_path / "bomb.zip", {f"{i}.png": bytes(2**20) for i in range(6)})
+    monkeypatch.setattr(archive, "MAX_UNPACKED", 5 * 2**20)
+    assert "more than 5 MiB of images" in refusal(bomb)
+    monkeypatch.setattr(archive, "MAX_IMAGES", 5)
+    assert "more than 5 images" in refusal(bomb)
+
+
+def test_a_zip_that_lies_about_sizes_is_not_unpacked_further(model, photo, tmp_path):
+    """The size in the directory is what the limit was checked against."""
+    data = bytearray(packed(tmp_path / "a.zip", {"a.png": bytes(10**6)}).read_bytes())
+    place = data.rindex(b"PK\x01\x02") + 24  # uncompressed size in the central directory
+    data[place : place + 4] = (1000).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    _, rows = segment(tmp_path / "a.zip", model)
+    assert rows["a.png"]["error"] == "damaged in the zip file"

@@ -1,0 +1,47 @@
+"""A model under other parameters of its CRF, on the same image again and again."""
+
+from collections import OrderedDict
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtool.card import CrfCard
+from segtool.prediction import Prediction
+from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.predict import image_tensor, winners
+
+_KEPT = 2  # images whose unary logits are remembered
+
+
+class CrfTuner:
+    """Calls a segmenter on uint8 [H,W,3] images with a CRF that is given each time; the network sees an image once.
+
+    May be called from several threads, one of which runs at a time.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter.eval()
+        self._unary: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8], card: CrfCard) -> Prediction:
+        device = self.segmenter.mean.device
+        with self._lock:
+            pixels = image_tensor(image, device)
+            unary = self._logits(image, pixels)
+            probabilities = DenseCRF.from_card(card).to(device)(unary, pixels).softmax(1)[0]
+        before, before_confidence = winners(unary.softmax(1)[0])
+        return Prediction(*winners(probabilities), before, None, before_confidence)
+
+    def _logits(self, image: NDArray[np.uint8], pixels: Tensor) -> Tensor:
+        key = image.tobytes() + bytes(str(image.shape), "ascii")
+        if key not in self._unary:
+            self._unary[key] = self.segmenter.unary(pixels)
+            while len(self._unary) > _KEPT:
+                self._unary.popitem(last=False)
+        self._unary.move_to_end(key)
+        return self._unary[key]
