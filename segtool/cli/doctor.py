@@ -13,7 +13,7 @@ from segtool.errors import SegtoolError
 
 _PACKAGES = (
     "segtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "segmentation-models-pytorch",
-    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "av", "cuda-core", "tensorrt",
+    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "ray", "av", "cuda-core", "tensorrt",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def examine() -> list[Finding]:
         "TensorRT": (_tensorrt, "pip install tensorrt 'segtool[gpu]'"),
         "export": (_export, "pip install 'segtool[export]'"),
         "demo": (_demo, "pip install 'segtool[demo]'"),
+        "serving": (_serving, "pip install 'segtool[serve]'"),
         "video": (_video, "pip install 'segtool[video]'"),
     }
     found = []
@@ -136,6 +137,14 @@ def _demo() -> str:
     import gradio
 
     return f"gradio {gradio.__version__}"
+
+
+def _serving() -> str:
+    import fastapi_offline  # noqa: F401  (installed, or this says what is missing)
+    import pyarrow
+    import ray
+
+    return f"Ray {ray.__version__}, pyarrow {pyarrow.__version__}"
 
 
 def _video() -> str:

@@ -152,17 +152,9 @@ def test_what_cannot_be_done_is_said_before_ray_starts(tiny_onnx, images, tmp_pa
         job.run(job.Plan(**{**plan, "model": type(tiny_onnx)(plan["model"])}), None)
 
 
-def test_it_goes_on_where_it_was_killed(tiny_onnx, tmp_path):
-    """A few hundred images; the slow test does ten thousand."""
-    _killed_and_resumed(tiny_onnx, make_images(tmp_path / "images", 600), tmp_path / "out", kills=1)
-
-
 @pytest.mark.slow
 def test_ten_thousand_images_killed_and_resumed(tiny_onnx, tmp_path):
-    _killed_and_resumed(tiny_onnx, make_images(tmp_path / "images", 10_000), tmp_path / "out", kills=3)
-
-
-def _killed_and_resumed(model, images, out, kills):
+    model, images, out, kills = tiny_onnx, make_images(tmp_path / "images", 10_000), tmp_path / "out", 3
     (images / "a" / "broken.png").write_bytes(b"hello")
     paths = Storage.at(str(images)).files()
     done = 0
