@@ -17,7 +17,7 @@ from segtool.runtime.serving.limits import Limits
 if TYPE_CHECKING:
     from ray.serve import Application
 
-_GATEWAY = "gateway"
+_GATEWAY = "_gateway"  # no model can have that name
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}  # the metrics count requests
 
 
@@ -82,7 +82,8 @@ def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
 def _check_port(host: str, port: int) -> None:
     """Serve itself would say it in a log file."""
     try:
-        socket.create_server((host, port)).close()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise SegtoolError(
             f"cannot listen on {host}:{port} ({error.strerror})", mend="choose another --host or --port"

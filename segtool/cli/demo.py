@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.models import exported
-from segtool.cli.options import auth_option, echo, parse_auth
+from segtool.cli.options import auth_option, echo, exported, parse_auth
 
 if TYPE_CHECKING:
     from segtool.card import ModelCard

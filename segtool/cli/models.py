@@ -49,16 +49,3 @@ def open_model(
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
     return TorchPredictor(segmenter, views=views or WHOLE), card
-
-
-def exported(model: Path) -> Path:
-    """An exported file as it is; of a run folder, its model.onnx.
-
-    Raises:
-        SegtoolError: the run has not been exported.
-    """
-    if not model.is_dir():
-        return model
-    if not (model / "model.onnx").is_file():
-        raise SegtoolError("the run has not been exported", where=model, mend=f"segtool export {model}")
-    return model / "model.onnx"

@@ -64,6 +64,21 @@ def parse_auth(auth: str | None) -> tuple[str, str] | None:
     return (user, password) if auth else None
 
 
+def exported(model: Path) -> Path:
+    """An exported file as it is; of a run folder, its model.onnx.
+
+    Raises:
+        SegtoolError: the run has not been exported.
+    """
+    if not model.is_dir():
+        return model
+    if not (model / "model.onnx").is_file():
+        from segtool.errors import SegtoolError
+
+        raise SegtoolError("the run has not been exported", where=model, mend=f"segtool export {model}")
+    return model / "model.onnx"
+
+
 def parse_size(text: str, option: str) -> tuple[int, int]:
     """HEIGHTxWIDTH as two numbers.
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.models import exported
 from segtool.cli.options import (
     backend_option,
     echo,
+    exported,
     model_argument,
     parse_size,
     progress_bar,

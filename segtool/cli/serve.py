@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import auth_option, backend_option, echo, parse_auth, replica_options, share_of_cores
+from segtool.cli.options import auth_option, backend_option, echo, exported, parse_auth, replica_options, share_of_cores
 
 if TYPE_CHECKING:
     from segtool.runtime import BackendName
@@ -99,7 +99,6 @@ def _named(models: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         SegtoolError: a name that no address can hold, or two models of one name.
     """
-    from segtool.cli.models import exported
     from segtool.errors import SegtoolError
 
     named: dict[str, Path] = {}

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from segtool.card import ModelCard
@@ -60,6 +61,22 @@ def test_upload_shows_the_result(browser, url, tmp_path, picture):
     assert len(browser.find_elements("css selector", "#result img")) == 2
     assert "%" in browser.find_element("css selector", "#only").text
     browser.save_screenshot(str(tmp_path / "demo.png"))
+
+
+@pytest.mark.browser
+def test_the_slider_moves_between_before_and_after(browser, url, picture):
+    browser.get(url)
+    _wait(browser, "#upload input[type=file]").send_keys(str(picture))
+    _wait_text(browser, "#timing", "ms")
+    handle = _wait(browser, "#result [data-testid=slider]")
+    middle, cut = handle.rect["x"], _clip(browser)
+    ActionChains(browser).drag_and_drop_by_offset(handle, 120, 0).perform()
+    assert handle.rect["x"] == pytest.approx(middle + 120, abs=10)
+    assert _clip(browser) != cut, "the upper picture is cut at another place"
+
+
+def _clip(browser):
+    return [image.get_attribute("style") for image in _all(browser, "#result img")]
 
 
 @pytest.mark.browser

@@ -57,15 +57,14 @@ def test_images_that_come_together_are_run_together(server, bodies):
     assert server.metric("ray_segtool_pixels_total") >= 32 * 97 * 131
 
 
-def test_too_many_requests_are_refused_at_once(server, bodies):
-    """2 replicas of 2 batches of 4, and 8 that wait: 24 at most are inside, whatever comes."""
-    calm = [seconds for _, seconds in server.load(bodies * 2, clients=16)]
+def test_too_many_requests_are_refused_and_the_others_answered(server, bodies):
+    """2 replicas of 2 batches of 4, and 8 that wait: 24 at most are inside. benchmarks/serving.py takes the time."""
+    assert {status for status, _ in server.load(bodies * 2, clients=16)} == {200}
     found = server.load(bodies * 16, clients=64)
-    accepted = [seconds for status, seconds in found if status == 200]
-    assert {status for status, _ in found} == {200, 503}
-    assert len(accepted) > 16
-    # 24 inside against 16: half as long again, and room for a busy machine.
-    assert np.percentile(accepted, 99) < 4 * max(calm) + 1
+    statuses = [status for status, _ in found]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) >= 24
+    assert {status for status, _ in server.load(bodies, clients=4)} == {200}
 
 
 def test_a_replica_that_is_killed_loses_nothing(server, bodies):
@@ -148,6 +147,17 @@ def test_what_ray_cannot_do_is_said_in_one_line(tmp_path, tiny_onnx, server):
         assert text in found.stderr
         assert found.returncode == 2
         assert "Traceback" not in found.stderr
+
+
+@pytest.mark.slow
+def test_a_password_and_an_answer_that_takes_too_long(tiny_onnx, tmp_path, photo, monkeypatch):
+    monkeypatch.setenv("SEGTOOL_AUTH", "me:secret")
+    with running(tiny_onnx, tmp_path / "log.txt", "--timeout", "0.001") as server:
+        assert httpx.post(server.url, content=png(photo), timeout=60).status_code == 401
+        answer = httpx.post(server.url, content=png(photo), timeout=60, auth=("me", "secret"))
+        assert answer.status_code == 504
+        assert answer.json() == {"error": "no answer within 0.001 s", "mend": "try again later"}
+        assert httpx.get(f"{server.root}/ready", timeout=60).status_code == 200
 
 
 @pytest.mark.slow
