@@ -46,18 +46,17 @@ def segment_archive(
         SegtoolError: not a zip file, no images in it, too many or too large ones.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = _images(archive)
-            result = io.BytesIO()
-            with zipfile.ZipFile(result, "w") as out:
-                rows = []
-                for done, entry in enumerate(entries):
-                    progress(done, len(entries))
-                    rows.append(_segment(archive, entry, out, predict, card, max_pixels))
-                out.writestr("index.csv", _table(rows, card))
-            return result.getvalue()
+        archive = zipfile.ZipFile(path)
     except _DAMAGED as error:
         raise SegtoolError("not a zip file that can be read", mend="pack the images again") from error
+    result, rows = io.BytesIO(), []
+    with archive, zipfile.ZipFile(result, "w") as out:
+        entries = _images(archive)
+        for done, entry in enumerate(entries):
+            progress(done, len(entries))
+            rows.append(_segment(archive, entry, out, predict, card, max_pixels))
+        out.writestr("index.csv", _table(rows, card))
+    return result.getvalue()
 
 
 def _images(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -92,13 +91,10 @@ def _segment(
 ) -> dict[str, Any]:
     name = _safe_name(entry.filename)
     try:
-        with archive.open(entry) as file:
-            image = decode_image(file.read(entry.file_size), max_pixels)
+        image = decode_image(_unpacked(archive, entry), max_pixels)
         prediction = predict(image)
     except SegtoolError as error:
         return {"name": name, "error": error.what}
-    except _DAMAGED:
-        return {"name": name, "error": "damaged in the zip file"}
     mixed = io.BytesIO()
     Image.fromarray(overlay(image, prediction.labels, card.colors)).save(mixed, "JPEG", quality=92)
     out.writestr(f"masks/{name}.png", png_bytes(as_palette_image(prediction.labels, card.colors)))
@@ -106,6 +102,14 @@ def _segment(
     pixels = np.bincount(prediction.labels.ravel(), minlength=256)
     shares = {c.name: round(float(pixels[c.id]) / prediction.labels.size, 6) for c in card.classes}
     return {"name": name, "width": image.shape[1], "height": image.shape[0], **shares}
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(entry) as file:
+            return file.read(entry.file_size)
+    except _DAMAGED as error:
+        raise SegtoolError("damaged in the zip file, or packed with a password") from error
 
 
 def _safe_name(name: str) -> str:

@@ -107,4 +107,12 @@ def test_a_zip_that_lies_about_sizes_is_not_unpacked_further(model, photo, tmp_p
     data[place : place + 4] = (1000).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(data)
     _, rows = segment(tmp_path / "a.zip", model)
-    assert rows["a.png"]["error"] == "damaged in the zip file"
+    assert rows["a.png"]["error"] == "damaged in the zip file, or packed with a password"
+
+
+def test_a_model_that_breaks_is_not_called_a_damaged_file(model, photo, tmp_path):
+    def broken(image):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        segment_archive(packed(tmp_path / "a.zip", {"a.png": png(photo)}), broken, model.card, 20_000)
