@@ -223,8 +223,8 @@ def _measurer(stages: Mapping[str, Stages]) -> Callable[..., str]:
     """A table of a model's parts, measured on the image that is shown."""
 
     def measure(result: Result | None, chosen: str) -> str:
-        if result is None:
-            raise gr.Error("Segment an image first.")
+        if result is None or result.names[0] != chosen:  # the sliders' answer is not the model's
+            raise gr.Error("Segment an image with this model first.")
         if chosen not in stages:
             raise gr.Error("Only what ONNX Runtime runs can be measured in parts.")
         shares = stages[chosen](result.image)

@@ -33,11 +33,11 @@ def write_part(target: Storage, rows: list[dict[str, Any]]) -> None:
 
 
 def read_index(target: Storage) -> pa.Table:
-    """What became of every image so far, each once: what was found out last."""
+    """What became of every image so far, each once; a success rather than a failure."""
     parts = target.files(_PARTS, (".parquet",))
     files = [INDEX, *parts] if target.exists(INDEX) else parts
     tables = [pq.read_table(io.BytesIO(target.read(name)), schema=SCHEMA) for name in files]
-    # A success counts more than a failure, whichever came last: parts have no order.
+    # Parts have no order, so that a success counts whichever came last.
     whole = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     rows: dict[str, int] = {}
     failed = whole["error"].is_valid().to_pylist()

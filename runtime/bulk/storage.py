@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -82,7 +82,8 @@ class Storage:
                 stream.write(data)
             self.system.move(temporary, full)
         except BaseException:
-            self.system.delete_file(temporary)
+            with suppress(OSError):  # what went wrong is to be seen, not that nothing is there to be removed
+                self.system.delete_file(temporary)
             raise
 
     def remove(self, path: str) -> None:
