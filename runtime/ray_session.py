@@ -59,7 +59,9 @@ def _stay_alone() -> None:
     # What keeps Ray to the loopback address on Windows and macOS does so on Linux too.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Serve's code and ours share a loop: ours never holds it up. A sixth more small images a second.
-    os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
+    os.environ.setdefault("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
+    os.environ.setdefault("RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP", "0")
+    os.environ.setdefault("RAY_SERVE_USE_GRPC_BY_DEFAULT", "1")  # between replicas: cheaper than calls of actors
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")  # ten times a second costs 3 % of a core
     # Serve's replicas listen on all addresses in spite of it. Whoever reaches Ray's ports can run code.
     os.environ["RAY_AUTH_MODE"] = "token"

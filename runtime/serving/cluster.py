@@ -1,7 +1,6 @@
 """Starting Ray, the models and their gateway; and ending them."""
 
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from segtool.errors import SegtoolError
 from segtool.runtime import BackendName, card_of
 from segtool.runtime.ray_session import LOOPBACK, check_resources, connected
 from segtool.runtime.serving.limits import Limits
+from segtool.runtime.serving.sockets import listening
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -67,7 +67,7 @@ def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
     """
     cards = {name: card_of(path) for name, path in plan.models.items()}
     if address is None:
-        _check_port(plan.host, plan.port)
+        listening(plan.host, plan.port).close()  # before anything is started
     with connected(address, plan.metrics_port):
         check_resources(len(plan.models) * plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
         # Serve sets its logger's level itself.
@@ -79,28 +79,13 @@ def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
             _end()
 
 
-def _check_port(host: str, port: int) -> None:
-    """Serve itself would say it in a log file."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        raise SegtoolError(
-            f"cannot listen on {host}:{port} ({error.strerror})", mend="choose another --host or --port"
-        ) from error
-
-
 def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
     from ray import serve
-    from ray.serve.config import HTTPOptions, ProxyLocation
+    from ray.serve.config import ProxyLocation
 
     from segtool.runtime.serving.gateway import APPLICATION, Gateway
 
-    serve.start(
-        proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host=plan.host, port=plan.port),
-        logging_config=_LOGGING,
-    )
+    serve.start(proxy_location=ProxyLocation.Disabled, logging_config=_LOGGING)
     if APPLICATION in serve.status().applications:
         raise SegtoolError("segtool serve runs there already", where="this Ray cluster", mend="end it first")
     handles = {name: _deployment(plan, name, path) for name, path in plan.models.items()}
@@ -108,18 +93,16 @@ def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
     gateway = serve.deployment(
         Gateway,
         name=_GATEWAY,
-        max_ongoing_requests=1024,
-        max_queued_requests=64,
         logging_config=_LOGGING,
-        # With the HTTP server on the head node, without which there is no cluster: other nodes may die.
+        # On the head node, without which there is no cluster: other nodes may die, and addresses must stay.
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
-    ).bind(handles, texts, plan.limits, plan.inside, plan.auth)
+    ).bind(handles, texts, plan.limits, plan.inside, plan.auth, plan.host, plan.port)
     try:
-        serve.run(gateway, name=APPLICATION, route_prefix="/")
+        serve.run(gateway, name=APPLICATION, route_prefix=None)
     except RuntimeError as error:
         details = serve.status().applications[APPLICATION].deployments
         messages = [d.message.strip().splitlines()[-1] for d in details.values() if "UNHEALTHY" in d.status]
-        _end()
+        serve.delete(APPLICATION)
         raise SegtoolError(f"the models could not be started ({'; '.join(messages) or error})") from error
 
 
