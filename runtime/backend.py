@@ -6,8 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ModelCard
+from segtool.errors import SegtoolError
 
 Outputs = dict[str, NDArray[Any]]
+
+
+class DeviceArray(Protocol):
+    """An array that other libraries can take over without a copy: `torch.from_dlpack(array)`, and so in CuPy, JAX..."""
+
+    def __dlpack__(self, **options: Any) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+DeviceOutputs = dict[str, DeviceArray]
 
 
 class Backend(Protocol):
@@ -17,11 +29,13 @@ class Backend(Protocol):
         name: what runs it, for people.
         card: the model card.
         size: height and width that it takes; None for any.
+        concurrency: calls of `run` at once that are faster than one after the other.
     """
 
     name: str
     card: ModelCard
     size: tuple[int | None, int | None]
+    concurrency: int
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Runs a batch uint8 [N,H,W,3]. May be called from several threads.
@@ -34,3 +48,44 @@ class Backend(Protocol):
             SegtoolError: it cannot be run; out of memory, for one. The backend stays usable.
         """
         ...
+
+    def run_on_device(self, images: Any) -> DeviceOutputs:
+        """The same without leaving the device: neither images nor outputs are copied to the host.
+
+        Args:
+            images: uint8 [N,H,W,3], contiguous, where the model runs (for the processor: in its memory); of any library
+                whose arrays have `__dlpack__` or `__cuda_array_interface__`.
+
+        Returns:
+            As `run`, in new memory, and ready to be read.
+
+        Raises:
+            SegtoolError: not such an array, or it cannot be run.
+        """
+        ...
+
+
+def check_batch(dtype: str, shape: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
+    """Whether a model takes a batch.
+
+    Raises:
+        SegtoolError: not uint8 [N,H,W,3], or not of the model's fixed size.
+    """
+    if dtype != "uint8" or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise SegtoolError("images must be uint8 [N,H,W,3]", where=f"{dtype} {list(shape)}")
+    check_size(shape[1:3], size)
+
+
+def check_size(shape: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
+    """Whether a model takes images of a height and width.
+
+    Raises:
+        SegtoolError: it was exported for another.
+    """
+    for have, want, side in zip(shape, size, ("height", "width"), strict=True):
+        if want is not None and have != want:
+            raise SegtoolError(
+                f"the model was exported for {side} {want}",
+                where=f"image of {have}",
+                mend="resize the image, or segtool predict --tile",
+            )

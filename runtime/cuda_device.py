@@ -1,7 +1,12 @@
-"""The CUDA device and TensorRT of this machine."""
+"""The CUDA device and TensorRT of this machine, and arrays in its memory."""
 
+import ctypes
+import math
 from importlib import import_module
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segtool.engine import Machine
 from segtool.errors import SegtoolError
@@ -45,3 +50,46 @@ def this_machine(trt: Any, device: Any) -> Machine:
         compute_capability=f"{capability.major}.{capability.minor}",
         driver=".".join(map(str, driver)) if isinstance(driver, tuple) else str(driver),
     )
+
+
+def pinned(shape: tuple[int, ...], dtype: np.dtype) -> tuple[Any, NDArray]:
+    """Page-locked memory of the host, which the device copies from and to by itself.
+
+    Returns:
+        The buffer, and an array on it that is to be used no longer than the buffer is open.
+    """
+    count = math.prod(shape)
+    buffer = import_module("cuda.core").LegacyPinnedMemoryResource().allocate(max(1, count) * dtype.itemsize)
+    memory = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(int(buffer.handle))
+    return buffer, np.frombuffer(memoryview(memory), dtype).reshape(shape)
+
+
+def device_view(array: Any, stream: Any) -> Any:
+    """Takes over an array that lies on the device, of any library, without a copy.
+
+    Args:
+        array: it has `__dlpack__` or `__cuda_array_interface__`.
+        stream: of cuda.core; what comes on it later sees what was written to the array before.
+
+    Returns:
+        A `cuda.core.utils.StridedMemoryView`.
+
+    Raises:
+        SegtoolError: it cannot be taken over, lies elsewhere, or is not contiguous.
+    """
+    views = import_module("cuda.core.utils").StridedMemoryView
+    try:
+        view = views.from_any_interface(array, stream_ptr=int(stream.handle))
+    except Exception as error:  # of the array's library
+        raise SegtoolError(f"the array cannot be taken over ({error})", where=type(array).__name__) from error
+    if not view.is_device_accessible:
+        raise SegtoolError("the array does not lie on the device", mend="call the model itself with NumPy arrays")
+    dense = tuple(math.prod(view.shape[axis + 1 :]) for axis in range(len(view.shape)))
+    if view.strides not in (None, dense):
+        raise SegtoolError("the array is not contiguous", where=f"strides {view.strides}", mend="copy it")
+    return view
+
+
+def buffer_view(buffer: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """An array on a buffer of the device, which other libraries can take over; it keeps the buffer open."""
+    return import_module("cuda.core.utils").StridedMemoryView.from_buffer(buffer, shape, dtype=dtype)

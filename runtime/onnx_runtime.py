@@ -1,8 +1,9 @@
 """An exported model in ONNX Runtime, on the processor or a CUDA device."""
 
 import warnings
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from segtool.bilateral.library import library_path
 from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.errors import SegtoolError
-from segtool.runtime.backend import Outputs
+from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
 
 Device = Literal["cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -32,6 +33,8 @@ class OnnxRuntimeBackend:
         SegtoolError: no such file, not an exported model, or the device cannot be used.
     """
 
+    concurrency = 1  # a run has all threads of the session already
+
     def __init__(
         self,
         path: Path,
@@ -50,6 +53,7 @@ class OnnxRuntimeBackend:
         if threads is not None:
             options.intra_op_num_threads = threads
         providers = _providers(device)
+        self._device = device
         self.native = native and _register_kernels(options)
         try:
             self.session = ort.InferenceSession(path, options, providers=providers)
@@ -71,6 +75,42 @@ class OnnxRuntimeBackend:
         except Exception as error:  # as above
             raise SegtoolError(f"ONNX Runtime failed ({_first_line(error)})", where=f"images {images.shape}") from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def run_on_device(self, images: Any) -> DeviceOutputs:
+        """See `Backend`."""
+        value = self._taken_over(images)
+        binding = self.session.io_binding()
+        binding.bind_ortvalue_input("image", value)
+        for name in self._outputs:
+            binding.bind_output(name, self._device)
+        binding.synchronize_inputs()  # whoever writes them may still be at it
+        try:
+            self.session.run_with_iobinding(binding)
+        except Exception as error:  # as above
+            raise SegtoolError(
+                f"ONNX Runtime failed ({_first_line(error)})", where=f"images {value.shape()}"
+            ) from error
+        binding.synchronize_outputs()
+        return dict(zip(self._outputs, binding.get_outputs(), strict=True))
+
+    def _taken_over(self, images: Any) -> ort.OrtValue:
+        try:
+            if not hasattr(images, "__dlpack__"):  # only __cuda_array_interface__
+                images = import_module("cuda.core.utils").StridedMemoryView.from_any_interface(images, stream_ptr=-1)
+            value = ort.OrtValue.from_dlpack(images)
+        except Exception as error:  # of the array's library, or ONNX Runtime's
+            raise SegtoolError(
+                f"the array cannot be taken over ({_first_line(error)})",
+                where=type(images).__name__,
+                mend="give a contiguous array that can be written to",
+            ) from error
+        if value.device_name() != self._device:
+            raise SegtoolError(
+                f"the images are on {value.device_name()}, and the model runs on {self._device}",
+                mend="move them there, or load the model with another backend",
+            )
+        check_batch(value.data_type().removeprefix("tensor(").removesuffix(")"), tuple(value.shape()), self.size)
+        return value
 
 
 def cuda_is_there() -> bool:

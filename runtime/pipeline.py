@@ -4,7 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,69 +27,88 @@ def run_overlapped(
     batch: int = 1,
     readers: int = 2,
     writers: int = 2,
+    concurrency: int = 1,
 ) -> Iterator[Outcome[T]]:
-    """Reads items ahead, predicts them in this thread in batches of one size, and writes them behind.
+    """Reads items ahead, predicts them in batches of one size, and writes them behind.
 
     Args:
-        read: called in other threads, `write` too; with one writer it is called in the order of the items.
+        read: called in other threads, `predict` and `write` too; with one writer `write` is called in the order of
+            the items.
         predict: of images of one size.
         batch: images at most in a batch; neighbours of different sizes are not put into one.
+        concurrency: calls of `predict` at once; see `Backend.concurrency`.
 
     Yields:
         Each item with what went wrong, in order, when it is done. Only `SegtoolError`s are outcomes; others are raised.
     """
     source = iter(items)
-    with ThreadPoolExecutor(readers) as reading, ThreadPoolExecutor(writers) as writing:
+    with (
+        ThreadPoolExecutor(readers) as reading,
+        ThreadPoolExecutor(concurrency) as predicting,
+        ThreadPoolExecutor(writers) as writing,
+    ):
         ahead: deque[tuple[T, Future[Image]]] = deque()
+        running: deque[_Running[T]] = deque()
         behind: deque[tuple[T, Future[None] | SegtoolError]] = deque()
         while True:
             for item in itertools.islice(source, _AHEAD * batch + readers - len(ahead)):
                 ahead.append((item, reading.submit(read, item)))
-            if not ahead:
+            found = _next_batch(ahead, batch)
+            if not found and not running:
                 break
-            behind.extend(_predicted(_next_batch(ahead, batch, behind), predict, write, writing))
+            if found:
+                images = [outcome for _, outcome in found if not isinstance(outcome, SegtoolError)]
+                running.append(_Running(found, predicting.submit(predict, images) if images else None))
+            while running and (len(running) > concurrency or not found):
+                behind.extend(_written(running.popleft(), write, writing))
             while len(behind) > _AHEAD * batch + writers:
                 yield _finished(*behind.popleft())
         while behind:
             yield _finished(*behind.popleft())
 
 
-def _next_batch(
-    ahead: deque[tuple[T, Future[Image]]], batch: int, behind: deque[tuple[T, Future[None] | SegtoolError]]
-) -> list[tuple[T, Image]]:
-    """The next images of one size; items that cannot be read go to `behind`."""
-    found: list[tuple[T, Image]] = []
-    while ahead and len(found) < batch:
+class _Running(NamedTuple, Generic[T]):
+    """Items that were read, or why not, and the predictions of those that were."""
+
+    items: list[tuple[T, Image | SegtoolError]]
+    predictions: Future[Sequence[Prediction]] | None
+
+
+def _next_batch(ahead: deque[tuple[T, Future[Image]]], batch: int) -> list[tuple[T, Image | SegtoolError]]:
+    """The next images of one size, and the items between them that cannot be read."""
+    found: list[tuple[T, Image | SegtoolError]] = []
+    shape, images = None, 0
+    while ahead and images < batch:
         item, future = ahead[0]
         try:
             image = future.result()
         except SegtoolError as error:
-            if found:
-                break  # after these, so that the order stays
-            behind.append((item, error))
-            ahead.popleft()
-            continue
-        if found and image.shape != found[0][1].shape:
-            break
-        found.append((item, image))
+            found.append((item, error))
+        else:
+            if shape not in (None, image.shape):
+                break
+            shape, images = image.shape, images + 1
+            found.append((item, image))
         ahead.popleft()
     return found
 
 
-def _predicted(
-    found: list[tuple[T, Image]],
-    predict: Callable[[Sequence[Image]], Sequence[Prediction]],
-    write: Callable[[T, Image, Prediction], None],
-    writing: ThreadPoolExecutor,
-) -> list[tuple[T, Future[None] | SegtoolError]]:
+def _written(
+    running: "_Running[T]", write: Callable[[T, Image, Prediction], None], writing: ThreadPoolExecutor
+) -> Iterator[tuple[T, Future[None] | SegtoolError]]:
+    failure: SegtoolError | None = None
+    predictions: Iterator[Prediction] = iter(())
     try:
-        predictions = predict([image for _, image in found]) if found else []
+        predictions = iter(running.predictions.result() if running.predictions else ())
     except SegtoolError as error:
-        return [(item, error) for item, _ in found]
-    return [
-        (item, writing.submit(write, item, image, prediction))
-        for (item, image), prediction in zip(found, predictions, strict=True)
-    ]
+        failure = error
+    for item, image in running.items:
+        if isinstance(image, SegtoolError):
+            yield item, image
+        elif failure is not None:
+            yield item, failure
+        else:
+            yield item, writing.submit(write, item, image, next(predictions))
 
 
 def _finished(item: T, outcome: Future[None] | SegtoolError) -> Outcome[T]:

@@ -1,9 +1,7 @@
-"""An engine in TensorRT: one CUDA graph for each input shape."""
+"""An engine in TensorRT, on arrays of the host or of the device."""
 
-import ctypes
 import math
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,16 @@ from segtool.bilateral import tensorrt_plugin
 from segtool.bilateral.library import OVERFLOW
 from segtool.engine import EngineRecord, Machine, read_record
 from segtool.errors import SegtoolError
-from segtool.runtime.backend import Outputs
-from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
+from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
+from segtool.runtime.cuda_device import buffer_view, cuda_device, device_view, pinned, tensorrt, this_machine
+from segtool.runtime.tensorrt_slots import INPUT, SLOTS, Execution, Slots, no_room
 
-_INPUT, _STATUS = "image", "lattice_status"
-_SHAPES = 8  # of which buffers and graphs are kept; the one that was not used for longest goes
+_STATUS = "lattice_status"
+_OnDevice = tuple[Any, tuple[int, ...], np.dtype]  # buffer, shape, type
 
 
 class TensorRTBackend:
-    """A deserialised engine; see `Backend`. Calls from several threads run one after the other.
+    """A deserialised engine; see `Backend`. While one call computes, the images of another are copied.
 
     Args:
         path: an `.engine` file with its record beside it.
@@ -32,6 +31,7 @@ class TensorRTBackend:
     """
 
     size: tuple[int | None, int | None] = (None, None)
+    concurrency = SLOTS
 
     def __init__(self, path: Path) -> None:
         self.record: EngineRecord = read_record(path)
@@ -44,105 +44,71 @@ class TensorRTBackend:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise SegtoolError("TensorRT cannot read the engine", where=path, mend=_rebuild(self.record))
-        self._context = self._engine.create_execution_context()
-        self._stream = self._device.create_stream()
-        self._outputs = _outputs_of(trt, self._engine)
-        self._plans: OrderedDict[tuple[int, ...], _Plan] = OrderedDict()
-        self._lock = threading.Lock()
+        self._execution = Execution(
+            self._device,
+            self._engine.create_execution_context(),
+            self._device.create_stream(),
+            threading.Lock(),
+            _outputs_of(trt, self._engine),
+        )
+        self._slots = Slots(self._execution)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend`."""
-        profile = self.record.profile
-        if not profile.holds(images.shape):
-            raise SegtoolError(
-                f"the engine takes images from {list(profile.min)} to {list(profile.max)}",
-                where=f"images {list(images.shape)}",
-                mend=f"{_rebuild(self.record)} --max NxHxW",
-            )
-        with self._lock:
-            self._device.set_current()  # of this thread
-            outputs = self._plan(images.shape).run(images)
+        self._check_shape(images.shape)
+        self._device.set_current()  # of this thread
+        with self._slots.taken(images.shape) as slot:
+            outputs = slot.run(images)
         check_status(outputs.pop(_STATUS, None), images.shape, self.record)
         return outputs
 
-    def _plan(self, shape: tuple[int, ...]) -> "_Plan":
-        if shape in self._plans:
-            self._plans.move_to_end(shape)
-            return self._plans[shape]
-        if len(self._plans) >= _SHAPES:
-            self._plans.popitem(last=False)[1].close()
-        try:
-            plan = _Plan(self._device, self._stream, self._context, self._outputs, shape)
-        except Exception as error:  # cuda.core's, for want of memory
+    def run_on_device(self, images: Any) -> DeviceOutputs:
+        """See `Backend`."""
+        self._device.set_current()
+        view = device_view(images, self._execution.stream)
+        check_batch(str(view.dtype), view.shape, self.size)
+        self._check_shape(view.shape)
+        outputs = self._computed(view)
+        status = outputs.pop(_STATUS, None)
+        check_status(None if status is None else self._downloaded(status), view.shape, self.record)
+        return {name: buffer_view(*output) for name, output in outputs.items()}
+
+    def _computed(self, view: Any) -> dict[str, _OnDevice]:
+        execution, context = self._execution, self._execution.context
+        with execution.lock:
+            context.set_input_shape(INPUT, view.shape)
+            context.set_tensor_address(INPUT, view.ptr)
+            outputs = {}
+            for name, dtype in execution.outputs.items():
+                shape = tuple(context.get_tensor_shape(name))
+                size = max(1, math.prod(shape)) * dtype.itemsize
+                try:
+                    buffer = self._device.allocate(size, stream=execution.stream)
+                except Exception as error:  # cuda.core's, for want of memory
+                    raise no_room(view.shape, error) from error
+                context.set_tensor_address(name, int(buffer.handle))
+                outputs[name] = (buffer, shape, dtype)
+            execution.execute()
+            execution.stream.sync()
+        return outputs
+
+    def _downloaded(self, status: _OnDevice) -> NDArray[np.int32]:
+        buffer, shape, dtype = status
+        host, array = pinned(shape, dtype)
+        buffer.copy_to(host, stream=self._execution.stream)
+        self._execution.stream.sync()
+        found = array.copy()
+        host.close()
+        return found
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        profile = self.record.profile
+        if not profile.holds(shape):
             raise SegtoolError(
-                f"the GPU refused ({error})", where=f"images {list(shape)}", mend="smaller batches or tiles"
-            ) from error
-        self._plans[shape] = plan
-        return plan
-
-
-class _Plan:
-    """Buffers for one input shape, and the CUDA graph that runs it. The host's sides are pinned."""
-
-    def __init__(
-        self, device: Any, stream: Any, context: Any, outputs: dict[str, np.dtype], shape: tuple[int, ...]
-    ) -> None:
-        self._stream, self._context, self._device = stream, context, device
-        self._buffers: list[Any] = []
-        self._copies: list[tuple[Any, Any]] = []
-        try:
-            context.set_input_shape(_INPUT, shape)
-            self._image, image = self._pair(_INPUT, shape, np.dtype(np.uint8))
-            self._upload = image
-            self._results = {}
-            for name, dtype in outputs.items():
-                self._results[name], (host, on_device) = self._pair(name, tuple(context.get_tensor_shape(name)), dtype)
-                self._copies.append((on_device, host))
-            self._graph = self._captured()
-        except Exception:
-            self.close()
-            raise
-
-    def _pair(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[NDArray, tuple[Any, Any]]:
-        """An array in pinned memory, and the buffers behind it on the host and on the device."""
-        from cuda.core import LegacyPinnedMemoryResource
-
-        size = max(1, math.prod(shape)) * dtype.itemsize
-        host = LegacyPinnedMemoryResource().allocate(size)
-        self._buffers.append(host)
-        on_device = self._device.allocate(size, stream=self._stream)
-        self._buffers.append(on_device)
-        self._context.set_tensor_address(name, int(on_device.handle))
-        memory = (ctypes.c_uint8 * size).from_address(int(host.handle))
-        return np.frombuffer(memoryview(memory), dtype)[: math.prod(shape)].reshape(shape), (host, on_device)
-
-    def _captured(self) -> Any:
-        self._execute()  # TensorRT prepares a new shape in its first run, which no capture may contain
-        self._stream.sync()
-        builder = self._stream.create_graph_builder()
-        builder.begin_building()
-        self._execute()
-        return builder.end_building().complete()
-
-    def _execute(self) -> None:
-        host, on_device = self._upload
-        host.copy_to(on_device, stream=self._stream)
-        if not self._context.execute_async_v3(int(self._stream.handle)):
-            raise SegtoolError("TensorRT could not start the engine")
-        for on_device, host in self._copies:
-            on_device.copy_to(host, stream=self._stream)
-
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
-        self._image[...] = images
-        self._graph.launch(self._stream)
-        self._stream.sync()
-        return {name: array.copy() for name, array in self._results.items()}
-
-    def close(self) -> None:
-        self._stream.sync()
-        for buffer in self._buffers:
-            buffer.close()
-        self._buffers.clear()
+                f"the engine takes images from {list(profile.min)} to {list(profile.max)}",
+                where=f"images {list(shape)}",
+                mend=f"{_rebuild(self.record)} --max NxHxW",
+            )
 
 
 def check_machine(record: EngineRecord, here: Machine, path: Path) -> None:

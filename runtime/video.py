@@ -26,6 +26,7 @@ def segment_video(
     colors: list[tuple[int, int, int]],
     *,
     batch: int = 1,
+    concurrency: int = 1,
     each: Callable[[int, Prediction], None] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> int:
@@ -37,6 +38,7 @@ def segment_video(
         predict: of frames uint8 [H,W,3] of one size.
         colors: of the classes.
         batch: frames at a time.
+        concurrency: calls of `predict` at once.
         each: called with the number of each frame, from 0, and its prediction.
 
     Returns:
@@ -52,7 +54,9 @@ def segment_video(
             stream = reader.streams.video[0]
             stream.thread_type = "AUTO"
             with av.open(str(temporary), "w", format=_container(target)) as writer:
-                return _copy(reader, writer, predict, colors, batch, each, progress)
+                return _copy(
+                    reader, writer, predict, colors, {"batch": batch, "concurrency": concurrency}, each, progress
+                )
     except FFmpegError as error:
         raise SegtoolError(f"not a readable video ({error.strerror})", where=source) from error
 
@@ -62,7 +66,7 @@ def _copy(
     writer: Any,
     predict: Callable[[Sequence[Image]], Sequence[Prediction]],
     colors: list[tuple[int, int, int]],
-    batch: int,
+    pace: dict[str, int],
     each: Callable[[int, Prediction], None] | None,
     progress: Progress,
 ) -> int:
@@ -83,7 +87,7 @@ def _copy(
 
     frames: Iterator[tuple[int, Any]] = enumerate(reader.decode(video=0))
     done = 0
-    settings: dict[str, int] = {"batch": batch, "readers": 1, "writers": 1}
+    settings = {"readers": 1, "writers": 1, **pace}
     for _, error in run_overlapped(frames, lambda f: f[1].to_ndarray(format="rgb24"), predict, write, **settings):
         if error is not None:
             raise error

@@ -60,7 +60,8 @@ class Worker:
             rows[path] = _row(path, mask, prediction, len(self.model.card.classes))
 
         paths = [str(path) for path in block["path"]]
-        for path, error in run_overlapped(paths, self._read, self._predict, write, batch=self.work.batch):
+        pace = {"batch": self.work.batch, "concurrency": self.model.concurrency}
+        for path, error in run_overlapped(paths, self._read, self._predict, write, **pace):
             if error is not None:
                 rows[path] = {"path": path, "error": error.what}
         write_part(self.work.out, [rows[path] for path in paths])

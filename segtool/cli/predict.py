@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -95,8 +95,9 @@ def command(
     ensure_folder(folder)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     pictures = [path for path in paths if path not in videos]
-    failed = _images(pictures, predict, card, folder, 1 if tile else batch) + [
-        error for path in videos if (error := _video(path, predict, card, folder, batch, frames)) is not None
+    pace = _Pace(1 if tile else batch, getattr(predictor, "concurrency", 1))  # PyTorch has none
+    failed = _images(pictures, predict, card, folder, pace) + [
+        error for path in videos if (error := _video(path, predict, card, folder, pace, frames)) is not None
     ]
     echo(f"{len(paths) - len(failed)} of {len(paths)} {'files' if videos else 'images'} written to {out}")
     if failed:
@@ -137,7 +138,14 @@ def _in_tiles(predictor: Any, size: tuple[int, int], overlap: int) -> "Predict":
     return lambda images: [predict_tiled(predictor, image, Tiles(*size, overlap)) for image in images]
 
 
-def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path, batch: int) -> "list[SegtoolError]":
+class _Pace(NamedTuple):
+    """Images in a run, and runs at once."""
+
+    batch: int
+    concurrency: int
+
+
+def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path, pace: _Pace) -> "list[SegtoolError]":
     from segtool.images import overlay, read_image, save_image, save_label_map
     from segtool.runtime.pipeline import run_overlapped
 
@@ -147,7 +155,7 @@ def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path,
 
     failed = []
     with progress_bar("predicting") as progress:
-        outcomes = run_overlapped(paths, read_image, predict, write, batch=batch)
+        outcomes = run_overlapped(paths, read_image, predict, write, **pace._asdict())
         for done, (_, error) in enumerate(outcomes, start=1):
             if error is not None:
                 failed.append(error)
@@ -156,7 +164,7 @@ def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path,
 
 
 def _video(
-    path: Path, predict: "Predict", card: "ModelCard", out: Path, batch: int, frames: bool
+    path: Path, predict: "Predict", card: "ModelCard", out: Path, pace: _Pace, frames: bool
 ) -> "SegtoolError | None":
     from segtool.errors import SegtoolError
     from segtool.images import save_label_map
@@ -165,7 +173,7 @@ def _video(
     def save(number: int, prediction: "Prediction") -> None:
         save_label_map(out / path.stem / f"{number:06d}.png", prediction.labels, card.colors)
 
-    run = partial(segment_video, path, out / f"{path.stem}_overlay.mp4", predict, card.colors, batch=batch)
+    run = partial(segment_video, path, out / f"{path.stem}_overlay.mp4", predict, card.colors, **pace._asdict())
     try:
         with progress_bar(path.name) as progress:
             run(each=save if frames else None, progress=progress)

@@ -89,3 +89,20 @@ def test_a_long_list_is_not_read_whole_ahead_of_time():
                                   lambda *_: None):  # fmt: skip
         done.append(item)
         assert len(read) - len(done) < 40
+
+
+def test_predictions_at_once_keep_their_order():
+    """Each of the two waits for the other, which only calls at once can do."""
+    both, written = threading.Barrier(2), []
+
+    def predict(images):
+        both.wait(10)
+        time.sleep(0.01 * (images[0][0, 0, 0] % 2 == 0))  # the earlier one ends later
+        return predicted(images)
+
+    outcomes = run_overlapped(
+        range(8), lambda i: np.full((2, 2, 3), i, np.uint8), predict,
+        lambda i, _, prediction: written.append((i, int(prediction.labels[0, 0]))), writers=1, concurrency=2,
+    )  # fmt: skip
+    assert [item for item, error in outcomes if error is None] == list(range(8))
+    assert written == [(i, i) for i in range(8)]

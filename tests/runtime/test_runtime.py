@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from segtool.errors import SegtoolError
@@ -70,3 +71,35 @@ def test_calls_from_many_threads(tiny_onnx, photo):
     with ThreadPoolExecutor(4) as pool:
         for labels in pool.map(lambda _: model(photo).labels, range(8)):
             np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_arrays_of_other_libraries_are_taken_over(tiny_onnx, photo, library):
+    """Here the device is the processor; what is shown is that nothing is copied in between."""
+    model, images = load(tiny_onnx), np.ascontiguousarray(np.stack([photo, photo[::-1]]))
+    outputs = model.on_device(torch.from_numpy(images) if library == "torch" else images)
+    expected = model.batch(list(images))
+    for index, prediction in enumerate(expected):
+        np.testing.assert_array_equal(np.from_dlpack(outputs["labels"])[index], prediction.labels)
+        np.testing.assert_array_equal(torch.from_dlpack(outputs["confidence"])[index], prediction.confidence)
+        np.testing.assert_array_equal(np.from_dlpack(outputs["unary_labels"])[index], prediction.unary_labels)
+    first, kept = torch.from_dlpack(outputs["labels"]), expected[0].labels
+    assert first.data_ptr() == outputs["labels"].data_ptr()
+    del outputs
+    model.on_device(255 - images)
+    np.testing.assert_array_equal(first[0], kept)  # its memory is its own
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((1, 20, 40, 3), np.uint8)[:, :, ::2], "cannot be taken over.*contiguous"),
+        (np.zeros((1, 20, 20, 3), np.float32), r"must be uint8 \[N,H,W,3\]: float \[1, 20, 20, 3\]"),
+        (np.zeros((20, 20, 3), np.uint8), r"must be uint8 \[N,H,W,3\]: uint8 \[20, 20, 3\]"),
+        (np.zeros((0, 20, 20, 3), np.uint8), "must be uint8|cannot be taken over"),
+        ([[1]], "cannot be taken over.*: list"),
+    ],
+)
+def test_arrays_that_cannot_be_taken_over(tiny_onnx, images, message):
+    with pytest.raises(SegtoolError, match=message):
+        load(tiny_onnx).on_device(images)

@@ -4,6 +4,8 @@ The classes that play have the real ones' signatures (TensorRT's bindings, cuda.
 """
 
 import ctypes
+import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -13,8 +15,8 @@ import pytest
 
 from segtool.engine import EngineRecord, Machine, Profile, record_path, write_record
 from segtool.errors import SegtoolError
-from segtool.runtime import load, tensorrt_engine
-from segtool.runtime.cuda_device import this_machine
+from segtool.runtime import load, tensorrt_engine, tensorrt_slots
+from segtool.runtime.cuda_device import device_view, this_machine
 
 from ..tensorrt_api import conforming, module_of, signatures
 
@@ -37,12 +39,13 @@ class Buffer:
     def close(self):
         Buffer.alive -= 1
 
+    def array(self, shape, dtype):
+        return np.frombuffer(self.memory, dtype)[: math.prod(shape)].reshape(shape)
+
 
 class Stream:
-    handle = 7
-
-    def __init__(self):
-        self.recorded = None
+    def __init__(self, handle):
+        self.handle, self.recorded = handle, None
 
     def do(self, call):
         """Runs a call, or remembers it while a graph is captured."""
@@ -52,6 +55,12 @@ class Stream:
             self.recorded.append(call)
 
     def sync(self):
+        pass
+
+    def wait(self, event_or_stream):
+        assert self.recorded is None, "a stream that is captured waits for nothing outside"
+
+    def close(self):
         pass
 
     def create_graph_builder(self):
@@ -79,17 +88,24 @@ class GraphBuilder:
         for call in self.calls:
             call()
 
+    def close(self):
+        self.calls = None
+
 
 class Device:
     name, compute_capability = "Played GPU", SimpleNamespace(major=9, minor=0)
     limit = 1 << 30
 
+    def __init__(self):
+        self.streams = {}
+
     def set_current(self):
         pass
 
     def create_stream(self):
-        self.stream = Stream()
-        return self.stream
+        stream = Stream(7 + len(self.streams))  # the first is the one that is computed on
+        self.streams[stream.handle] = stream
+        return stream
 
     def allocate(self, size, *, stream):
         if size > self.limit:
@@ -113,16 +129,14 @@ class Played:
             return (2,)
         return (n, len(self.model.card.classes), height, width) if name == "probabilities" else (n, height, width)
 
-    def execute(self, stream):
+    def execute(self, stream, shape, addresses):
         assert stream == 7
         self.executed += 1
-        size = int(np.prod(self.shape))
-        image = np.frombuffer((ctypes.c_uint8 * size).from_address(self.addresses["image"]), np.uint8)
-        found = self.model.backend.run(image.reshape(self.shape))
+        image = np.frombuffer((ctypes.c_uint8 * math.prod(shape)).from_address(addresses["image"]), np.uint8)
+        found = self.model.backend.run(image.reshape(shape))
         found["lattice_status"] = np.array(self.status, np.int32)
         for name, values in found.items():
-            ctypes.memmove(self.addresses[name], np.ascontiguousarray(values).ctypes.data, values.nbytes)
-        return True
+            ctypes.memmove(addresses[name], np.ascontiguousarray(values).ctypes.data, values.nbytes)
 
 
 @pytest.fixture
@@ -139,7 +153,8 @@ def engine(tensorrt_bindings, tiny_onnx, tmp_path, monkeypatch):
 
     def execute(stream):
         checked(stream)
-        device.stream.do(lambda: played.execute(stream))
+        shape, addresses = played.shape, dict(played.addresses)  # what is captured keeps those of its time
+        device.streams[stream].do(lambda: played.execute(stream, shape, addresses))
         return True
 
     def set_shape(name, shape):
@@ -177,6 +192,7 @@ def engine(tensorrt_bindings, tiny_onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(tensorrt_engine, "tensorrt", lambda: trt)
     monkeypatch.setattr(tensorrt_engine, "cuda_device", lambda: device)
     monkeypatch.setattr(tensorrt_engine, "this_machine", lambda *_: HERE)
+    monkeypatch.setattr(tensorrt_engine, "buffer_view", lambda buffer, *kind: buffer.array(*kind))
     monkeypatch.setattr("cuda.core.LegacyPinnedMemoryResource", lambda: SimpleNamespace(allocate=Buffer))
     return SimpleNamespace(path=path, played=played, device=device, trt=trt, onnx=tiny_onnx)
 
@@ -188,9 +204,9 @@ def test_the_played_device_has_the_real_ones_signatures():
     for real, played, names in (
         (core.Device, Device, ("set_current", "create_stream", "allocate")),
         (core.Buffer, Buffer, ("copy_to", "close")),
-        (core.Stream, Stream, ("sync", "create_graph_builder")),
+        (core.Stream, Stream, ("sync", "wait", "close", "create_graph_builder")),
         (graph.GraphBuilder, GraphBuilder, ("begin_building", "end_building", "complete")),
-        (graph.Graph, GraphBuilder, ("launch",)),
+        (graph.Graph, GraphBuilder, ("launch", "close")),
     ):
         for name in names:
             (known,) = signatures(name, getattr(real, name).__doc__)
@@ -204,8 +220,8 @@ def test_the_played_device_has_the_real_ones_signatures():
 
 def test_engine_answers_as_the_file_does(engine, photo):
     model, expected = load(engine.path), load(engine.onnx)
-    for size in ((48, 64), (97, 131), (48, 64)):
-        image = photo[: size[0], : size[1]].copy()
+    for size, start in (((48, 64), 0), ((97, 131), 0), ((48, 64), 9)):
+        image = photo[start : start + size[0], start : start + size[1]].copy()
         got, wanted = model(image), expected(image)
         np.testing.assert_array_equal(got.labels, wanted.labels)
         np.testing.assert_array_equal(got.unary_labels, wanted.unary_labels)
@@ -228,10 +244,10 @@ def test_answers_stay_when_the_next_image_comes(engine, photo):
 
 def test_few_shapes_are_kept_and_memory_is_given_back(engine, photo):
     model, before = load(engine.path), Buffer.alive
-    for height in range(40, 40 + 2 * tensorrt_engine._SHAPES):
+    for height in range(40, 40 + 2 * tensorrt_slots.SHAPES):
         model(photo[:height, :64].copy())
     tensors = 6  # image, labels, confidence, unary_labels, probabilities, lattice_status
-    assert Buffer.alive - before == 2 * tensors * tensorrt_engine._SHAPES
+    assert Buffer.alive - before == 2 * tensors * tensorrt_slots.SHAPES
 
 
 def test_out_of_memory_is_one_line_and_not_the_end(engine, photo):
@@ -294,6 +310,71 @@ def test_threads_share_an_engine(engine, photo):
     with ThreadPoolExecutor(8) as pool:
         for got, labels in zip(pool.map(lambda i: model(i).labels, images * 3), expected * 3, strict=True):
             np.testing.assert_array_equal(got, labels)
+
+
+def test_the_next_image_is_uploaded_while_one_is_computed(engine, photo):
+    """The first run is let go only when the second image has come to the device."""
+    model, shape = load(engine.path), (1, 48, 64, 3)
+    images = [np.ascontiguousarray(photo[i : i + 48, :64]) for i in range(2)]
+    slots = model.backend._slots
+    with slots.taken(shape), slots.taken(shape):  # made now: what follows only runs
+        pass
+    assert len(engine.device.streams) == 3
+    came, gone = threading.Semaphore(0), Buffer.copy_to
+
+    def copy_to(self, dst, *, stream):
+        gone(self, dst, stream=stream)
+        if dst.size == math.prod(shape):  # an upload: no output is as large
+            came.release()
+
+    def execute(*arguments, _execute=engine.played.execute):
+        assert came.acquire(timeout=10)
+        assert came.acquire(timeout=10), "the second image waits for the first to be computed"
+        came.release(2)  # for the second run
+        return _execute(*arguments)
+
+    engine.played.execute, Buffer.copy_to = execute, copy_to
+    try:
+        with ThreadPoolExecutor(model.concurrency) as pool:
+            for got, image in zip(pool.map(model, images), images, strict=True):
+                np.testing.assert_array_equal(got.labels, load(engine.onnx)(image).labels)
+    finally:
+        Buffer.copy_to = gone
+
+
+def test_no_room_for_a_second_slot_is_no_failure(engine, photo):
+    model, image = load(engine.path), photo[:48, :64].copy()
+    slots, shape = model.backend._slots, (1, 48, 64, 3)
+    with ThreadPoolExecutor(1) as pool:
+        with slots.taken(shape):
+            engine.device.limit = 10
+            answer = pool.submit(model, image)
+            while slots._shapes[shape].limit == tensorrt_slots.SLOTS:
+                assert not answer.done()
+        assert answer.result(10).labels.shape == (48, 64)
+
+
+def test_images_of_the_device_stay_there(engine, photo, monkeypatch):
+    """A NumPy array stands for one of the device: a view of it is taken in the same way."""
+    from cuda.core.utils import StridedMemoryView
+
+    monkeypatch.setattr(tensorrt_engine, "device_view", lambda array, _: StridedMemoryView.from_dlpack(array, -1))
+    model, image = load(engine.path), np.ascontiguousarray(photo[None, :48, :64])
+    outputs = model.on_device(image)
+    expected = load(engine.onnx)(image[0])
+    assert set(outputs) == {"labels", "confidence", "unary_labels", "probabilities"}
+    np.testing.assert_array_equal(outputs["labels"][0], expected.labels)
+    np.testing.assert_array_equal(outputs["confidence"][0], expected.confidence)
+    np.testing.assert_array_equal(model(image[0]).labels, expected.labels)
+
+
+def test_arrays_that_cannot_stay_on_the_device():
+    pytest.importorskip("cuda.core")
+    stream = Stream(-1)
+    with pytest.raises(SegtoolError, match="does not lie on the device"):
+        device_view(np.zeros((1, 4, 4, 3), np.uint8), stream)
+    with pytest.raises(SegtoolError, match="cannot be taken over.*list"):
+        device_view([1], stream)
 
 
 def test_this_machine_as_cuda_core_tells_it(monkeypatch):
