@@ -1,5 +1,6 @@
 """From an exported file to a TensorRT engine, on the GPU that will run it."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from segtool.bilateral.tensorrt_plugin import NAMESPACE, VERSION
 from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError
+from segtool.export.save import save_onnx
 from segtool.files import atomic_path
 
 INPUT, STATUS = "image", "lattice_status"
@@ -118,7 +120,10 @@ def _parsed(trt: Any, builder: Any, model: ModelProto, source: Path) -> Any:
     network = builder.create_network(1 << int(flag))
     network.name = source.stem
     parser = trt.OnnxParser(network, trt.Logger(trt.Logger.WARNING))
-    if not parser.parse(model.SerializeToString()):
+    with tempfile.TemporaryDirectory() as folder:
+        (file, *_) = save_onnx(model, Path(folder) / source.name)  # with weights beside it where one file is too small
+        parsed = parser.parse_from_file(str(file))
+    if not parsed:
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         what = "; ".join(f"{e.node_name()} ({e.node_operator()}): {e.desc()}" for e in errors[:3])
         raise SegtoolError(f"TensorRT's parser refuses the file: {what}", where=source)

@@ -68,13 +68,10 @@ def command(
 
 
 def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
-    import onnx
-
+    from segtool.export.save import save_onnx
     from segtool.export.tensorrt_build import prepare, read_exported
-    from segtool.files import atomic_path
 
-    with atomic_path(out) as temporary:
-        onnx.save(prepare(read_exported(model), vertices_per_pixel), temporary)
+    save_onnx(prepare(read_exported(model), vertices_per_pixel), out)
     echo(f"written: {out}")
 
 

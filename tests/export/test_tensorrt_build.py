@@ -34,7 +34,15 @@ def trt(tensorrt_bindings):
         create_optimization_profile=shapes,
         build_serialized_network=b"plan",
     )
-    parser = conforming(real.OnnxParser, parse=True, num_errors=0)
+    parser, parsed = conforming(real.OnnxParser, num_errors=0), []
+    checked = parser.parse_from_file.side_effect
+
+    def parse_from_file(path):
+        checked(path)
+        parsed.append(onnx.load(path))  # the file is there while it is parsed
+        return True
+
+    parser.parse_from_file.side_effect = parse_from_file
     fake = module_of(
         real,
         "tensorrt_building",
@@ -43,7 +51,7 @@ def trt(tensorrt_bindings):
         Logger=Mock(WARNING=real.ILogger.Severity.WARNING),
         get_plugin_registry=Mock(return_value=conforming(real.IPluginRegistry, register_creator=True)),
     )
-    fake.made = SimpleNamespace(builder=builder, parser=parser, config=config, shapes=shapes)
+    fake.made = SimpleNamespace(builder=builder, parser=parser, config=config, shapes=shapes, parsed=parsed)
     return fake
 
 
@@ -77,8 +85,9 @@ def test_engine_is_written_with_its_record(trt, tiny_onnx, tmp_path):
     assert trt.made.config.builder_optimization_level == 4
     flags = trt.made.builder.create_network.call_args.args[0]
     assert flags == 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    parsed = onnx.load_from_string(trt.made.parser.parse.call_args.args[0])
+    (parsed,) = trt.made.parsed
     assert not parsed.functions
+    assert len(parsed.graph.initializer) == len(onnx.load(tiny_onnx).graph.initializer)
     monitor = trt.made.config.progress_monitor
     assert isinstance(monitor, trt.IProgressMonitor)
     monitor.phase_start("build", None, 3)
@@ -94,7 +103,7 @@ def test_refusals_of_parser_and_builder_leave_nothing(trt, tiny_onnx, tmp_path):
     with pytest.raises(SegtoolError, match="could not build"):
         build_engine(tiny_onnx, out, PROFILE, HERE, trt)
     error = conforming(trt.ParserError, node_name="crf/lattice", node_operator="BilateralLattice", desc="no plugin")
-    trt.made.parser.parse.return_value = False
+    trt.made.parser.parse_from_file.side_effect = lambda _: False
     trt.made.parser.num_errors = 1
     trt.made.parser.get_error.return_value = error
     with pytest.raises(SegtoolError, match=r"crf/lattice \(BilateralLattice\): no plugin"):
