@@ -14,8 +14,15 @@ from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.train.evaluation.scores import set_scores
 
-MIOU_TOLERANCE = 0.001  # a tenth of a point
 Image = NDArray[np.uint8]
+
+
+class Limits(NamedTuple):
+    """Least share of equal labels; how far the winning probability of a pixel, and the mIoU, may move."""
+
+    agreement: float
+    dp: float
+    miou: float
 
 
 class Case(NamedTuple):
@@ -59,13 +66,13 @@ class Difference:
             for counts, prediction in zip(self._counts, (expected, got), strict=True):
                 counts += count_image(prediction.labels, truth)
 
-    def record(self, backend: str, precision: str, min_agreement: float, max_abs_dp: float) -> ParityRecord:
+    def record(self, backend: str, precision: str, limits: Limits) -> ParityRecord:
         if not self.pixels:
             raise SegtoolError("no images to verify with", mend="give a folder of images with --images")
         agreement = self.same / self.pixels
         mious = [set_scores(counts).miou for counts in self._counts] if self._known else None
         moved = None if mious is None else mious[1] - mious[0]
-        near = moved is None or abs(moved) <= MIOU_TOLERANCE
+        near = moved is None or abs(moved) <= limits.miou
         return ParityRecord(
             backend=backend,
             precision=precision,
@@ -76,5 +83,5 @@ class Difference:
             max_abs_dp=self.max_dp,
             mean_abs_dp=self.sum_dp / self.pixels,
             miou_difference=moved,
-            passed=agreement >= min_agreement and self.max_dp <= max_abs_dp and near,
+            passed=agreement >= limits.agreement and self.max_dp <= limits.dp and near,
         )

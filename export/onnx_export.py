@@ -4,20 +4,30 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from segtool.card import METADATA_KEY, ModelCard
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
+from segtool.export.int8 import Target, quantize_network
 from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
 from segtool.train.checkpoint import load_segmenter
+
+
+class Calibration(NamedTuple):
+    """Images uint8 [H,W,3] that set the scales of 8 bits, and what the file is for."""
+
+    images: Iterable[NDArray[np.uint8]]
+    target: Target = "tensorrt"
 
 
 def export_onnx(
@@ -28,6 +38,7 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
     fp16: bool = False,
+    int8: Calibration | None = None,
 ) -> ModelCard:
     """Writes the model of a run folder or checkpoint as ONNX, checked, with its card inside.
 
@@ -38,6 +49,7 @@ def export_onnx(
         size: fixed (height, width); dynamic when not given.
         probabilities: also output all class probabilities.
         fp16: the network in float16; the CRF has float32 in any case.
+        int8: the network in 8 bits, by Q/DQ nodes.
 
     Returns:
         The card that the file holds.
@@ -58,6 +70,9 @@ def export_onnx(
             model.functions.extend(function_bodies(card.crf))
             if not any(o.domain == DOMAIN for o in model.opset_import):
                 model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    if int8 is not None:
+        model = quantize_network(model, int8.images, int8.target)
+        card = card.model_copy(update={"precision": "int8"})
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     save_onnx(model, out)
     return card

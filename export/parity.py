@@ -13,15 +13,19 @@ from segtool.card import METADATA_KEY, ModelCard, ParityRecord, parse_card
 from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference
-from segtool.export.difference import Case, Difference
+from segtool.export.difference import Case, Difference, Limits
 from segtool.files import atomic_path
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.predict import TorchPredictor
 
-# Of the model's precision: least share of equal labels, largest difference of the winning probability. A float16
-# network may put a boundary pixel on the other side, and there the probability of the winner jumps.
-TOLERANCES = {"float32": (0.9999, 1e-3), "float16": (0.997, 0.25)}
+# Of the model's precision. A float16 network may put a boundary pixel on the other side, and there the probability of
+# the winner jumps. With 8 bits whole borders move, and any probability may be another.
+TOLERANCES = {
+    "float32": Limits(0.9999, 1e-3, 0.001),
+    "float16": Limits(0.997, 0.25, 0.001),
+    "int8": Limits(0.95, 1.0, 0.01),
+}
 _VARIED = 3  # of the first so many images also a crop and a batch are run
 
 Image = NDArray[np.uint8]
@@ -31,9 +35,7 @@ def verify(
     run: Path,
     model: Path,
     cases: Iterable[Case],
-    *,
-    min_agreement: float | None = None,
-    max_abs_dp: float | None = None,
+    limits: Limits | None = None,
 ) -> list[ParityRecord]:
     """Compares an exported file or engine with the checkpoint that it came from.
 
@@ -43,8 +45,7 @@ def verify(
     Args:
         run: run folder or checkpoint.
         model: the `.onnx` or `.engine` file.
-        min_agreement: least share of pixels with the same label; of the file's precision when not given.
-        max_abs_dp: largest difference of the winning class' probability; likewise.
+        limits: what passes; `TOLERANCES` of the file's precision when not given.
 
     Returns:
         A record of each backend: ONNX Runtime with the portable function bodies, with the native library, and on a CUDA
@@ -62,11 +63,10 @@ def verify(
             expected = [reference(one.image) for one in batch]
             for difference, backend in zip(differences, backends, strict=True):
                 difference.update(batch, expected, backend.batch([one.image for one in batch]))
-    least, most = TOLERANCES[deployed.precision]
-    limits = (min_agreement or least, max_abs_dp or most)
+    limits = limits or TOLERANCES[deployed.precision]
     records = []
     for difference, backend in zip(differences, backends, strict=True):
-        record = difference.record(backend.backend.name, deployed.precision, *limits)
+        record = difference.record(backend.backend.name, deployed.precision, limits)
         records.append(record if record.passed else _explained(record, run, model, difference.worst[1], backend))
     return records
 
@@ -115,7 +115,7 @@ def _explained(
     """The record with where the difference begins, if the file can be opened up: an engine cannot."""
     if not isinstance(backend.backend, OnnxRuntimeBackend):
         return record
-    native = backend.backend.native
-    return record.model_copy(
-        update={"culprit": str(first_difference(run, model, image, backend.card.precision, native))}
-    )
+    if backend.card.precision == "int8":  # its layers are other layers than PyTorch's
+        return record.model_copy(update={"culprit": "8 bits do not do here: calibrate with more images, or use --fp16"})
+    culprit = first_difference(run, model, image, backend.card.precision, backend.backend.native)
+    return record.model_copy(update={"culprit": str(culprit)})

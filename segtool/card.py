@@ -99,7 +99,7 @@ class ModelCard(_Strict):
     ignore_index: int = 255
     input: InputContract = InputContract()
     crf: CrfCard | None = None
-    precision: Literal["float32", "float16"] = "float32"
+    precision: Literal["float32", "float16", "int8"] = "float32"
     trained_on: TrainedOn
     seed: int
     config: dict[str, Any]

@@ -1,10 +1,15 @@
 """segtool export"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segtool.cli.options import echo, parse_size
+
+if TYPE_CHECKING:
+    from segtool.export.int8 import Target
+    from segtool.export.onnx_export import Calibration
 
 
 @click.command("export")
@@ -14,19 +19,44 @@ from segtool.cli.options import echo, parse_size
 @click.option("--size", metavar="HxW", help="Fix the image size; any size when not given.")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
 @click.option("--fp16", is_flag=True, help="The network in half precision; the CRF stays in float32.")
+@click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
+@click.option("--calibrate", metavar="SPEC", help="Dataset whose training images set the scales of --int8.")
+@click.option("--calibration-images", default=64, show_default=True, type=click.IntRange(1), help="How many of them.")
+@click.option(
+    "--int8-for",
+    "target",
+    default="tensorrt",
+    show_default=True,
+    type=click.Choice(["tensorrt", "cpu"]),
+    help="What the 8 bits are for: TensorRT wants signed ones around zero, processors are faster with unsigned ones.",
+)
 def command(
-    run: Path, out: Path | None, iterations: int | None, size: str | None, probabilities: bool, fp16: bool
+    run: Path,
+    out: Path | None,
+    iterations: int | None,
+    size: str | None,
+    probabilities: bool,
+    fp16: bool,
+    int8: bool,
+    calibrate: str | None,
+    calibration_images: int,
+    target: "Target",
 ) -> None:
     """Write RUN (a run folder or checkpoint) as one ONNX file with the CRF inside."""
     from segtool.errors import SegtoolError
     from segtool.export.onnx_export import export_onnx
 
+    if int8 and fp16:
+        raise SegtoolError("--fp16 and --int8 are two precisions", mend="choose one of them")
+    if int8 != (calibrate is not None):
+        raise SegtoolError("--int8 and --calibrate go together", mend="--int8 --calibrate SPEC, such as camvid:PATH")
     if out is None:
-        suffix = ".fp16.onnx" if fp16 else ".onnx"
+        suffix = ".fp16.onnx" if fp16 else ".int8.onnx" if int8 else ".onnx"
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
     if out.suffix != ".onnx":
         raise SegtoolError("--out must end in .onnx", where=out)
     fixed = None if size is None else parse_size(size, "--size")
+    calibration = _calibration(calibrate, calibration_images, target) if calibrate is not None else None
     echo("exporting, a minute or so")
     card = export_onnx(
         run,
@@ -35,7 +65,16 @@ def command(
         size=fixed,
         probabilities=probabilities,
         fp16=fp16,
+        int8=calibration,
     )
     crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
     echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {crf})")
     echo(f"next:    segtool verify {run} {out}")
+
+
+def _calibration(spec: str, count: int, target: "Target") -> "Calibration":
+    from segtool.export.onnx_export import Calibration
+    from segtool.train.data import even_choice, open_dataset
+
+    dataset = open_dataset(spec, "train")
+    return Calibration((dataset.load(i).image for i in even_choice(len(dataset), count)), target)

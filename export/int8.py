@@ -1,0 +1,161 @@
+"""The network in 8 bits, by explicit Q/DQ nodes that ONNX Runtime's quantizer puts in; all else stays in float32.
+
+The quantizer sees the network alone, between normalisation and CRF: it runs what it is given, and renames as it likes.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto
+from onnx.utils import Extractor
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from segtool.errors import SegtoolError
+from segtool.export.graph import INPUT
+from segtool.export.save import LARGEST_FILE
+
+Target = Literal["tensorrt", "cpu"]
+NETWORK = "network/"  # with which the names of its nodes begin
+
+# TensorRT takes signed activations around zero, and no quantized bias. Processors multiply unsigned with signed best.
+_TARGETS: dict[Target, tuple[QuantType, dict[str, Any]]] = {
+    "tensorrt": (QuantType.QInt8, {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}),
+    "cpu": (QuantType.QUInt8, {}),
+}
+# Outliers are cut: with the whole range CamVid loses a point more. The histograms take a few images at once.
+_CALIBRATION = {"CalibPercentile": 99.99, "CalibMaxIntermediateOutputs": 4}
+
+
+def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], target: Target) -> ModelProto:
+    """The model with its network in 8 bits.
+
+    Args:
+        model: as `segtool export` writes it, float32, any size.
+        images: uint8 [H,W,3] of what it will see; their activations set the scales.
+        target: what the file is for.
+
+    Raises:
+        SegtoolError: no image, or the model does not fit into one file.
+    """
+    if model.ByteSize() > LARGEST_FILE:
+        raise SegtoolError("models of more than 1.8 GB cannot be quantized", mend="segtool export --fp16")
+    bounds = _bounds(model.graph)
+    with tempfile.TemporaryDirectory() as name, _quiet():
+        folder = Path(name)
+        network = _part(model, bounds.given, bounds.wanted, folder / "network.onnx")
+        front = _part(model, INPUT, bounds.given, folder / "front.onnx")
+        quant_pre_process(network, folder / "folded.onnx", skip_symbolic_shape=True)  # batch norm into convolutions
+        activations, options = _TARGETS[target]
+        quantize_static(
+            folder / "folded.onnx",
+            folder / "quantized.onnx",
+            _Inputs(front, bounds.given, images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=activations,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={**_CALIBRATION, **options},
+        )
+        quantized = onnx.load(folder / "quantized.onnx")
+    return _joined(model, quantized, bounds)
+
+
+class _Bounds(NamedTuple):
+    """The value that the network takes, and the one that it gives."""
+
+    given: str
+    wanted: str
+
+
+def _bounds(graph: GraphProto) -> _Bounds:
+    inside = [node for node in graph.node if node.name.startswith(NETWORK)]
+    made = {value for node in inside for value in node.output}
+    known = made | {tensor.name for tensor in graph.initializer} | {""}
+    given = {value for node in inside for value in node.input} - known
+    read = {value for node in graph.node if not node.name.startswith(NETWORK) for value in node.input}
+    wanted = made & (read | {output.name for output in graph.output})
+    if len(given) != 1 or len(wanted) != 1:
+        raise SegtoolError(f"the network has {len(given)} inputs and {len(wanted)} outputs, not one", mend="use --fp16")
+    return _Bounds(given.pop(), wanted.pop())
+
+
+def _part(model: ModelProto, given: str, wanted: str, path: Path) -> Path:
+    part = Extractor(model).extract_model([given], [wanted])
+    del part.functions[:]  # of the CRF, which is in neither part
+    onnx.save(part, path)
+    return path
+
+
+class _Inputs(CalibrationDataReader):  # type: ignore[misc]
+    """What the network is given for images."""
+
+    def __init__(self, front: Path, name: str, images: Iterable[NDArray[np.uint8]]) -> None:
+        self._session = ort.InferenceSession(front, providers=["CPUExecutionProvider"])
+        self._name, self._images, self._any = name, iter(images), False
+
+    def get_next(self) -> dict[str, NDArray] | None:
+        image = next(self._images, None)
+        if image is None:
+            if not self._any:
+                raise SegtoolError("calibration needs images", mend="--calibrate SPEC of a dataset that has some")
+            return None
+        self._any = True
+        return {self._name: self._session.run([self._name], {INPUT: image[None]})[0]}
+
+
+def _joined(model: ModelProto, quantized: ModelProto, bounds: _Bounds) -> ModelProto:
+    """The model with the quantized network where the network was."""
+    joined = ModelProto()
+    joined.CopyFrom(model)
+    graph = joined.graph
+    nodes = list(graph.node)
+    # The network's last node: all that it needs comes before it, and all that needs it after.
+    last = next(i for i, node in enumerate(nodes) if bounds.wanted in node.output)
+    _rename(quantized.graph, bounds)
+    outside = [[n for n in part if not n.name.startswith(NETWORK)] for part in (nodes[:last], nodes[last:])]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend([*outside[0], *quantized.graph.node, *outside[1]])
+    read = {value for node in graph.node for value in node.input}
+    kept = [t for t in (*graph.initializer, *quantized.graph.initializer) if t.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return joined
+
+
+def _rename(graph: GraphProto, bounds: _Bounds) -> None:
+    """Puts all names under the network's, where no other part of the model has any."""
+
+    def renamed(name: str) -> str:
+        return name if name in ("", *bounds) else f"{NETWORK}{name.removeprefix(NETWORK)}:8"
+
+    for tensor in graph.initializer:
+        tensor.name = renamed(tensor.name)
+    seen: set[str] = set()
+    for node in graph.node:
+        node.input[:] = map(renamed, node.input)
+        node.output[:] = map(renamed, node.output)
+        name = f"{NETWORK}{(node.name or node.op_type).removeprefix(NETWORK)}"
+        node.name = name if name not in seen else f"{name}.{len(seen)}"
+        seen.add(node.name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer prints the progress of its histograms, and warns that it was not asked to be slower."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,103 @@
+"""The network in 8 bits: Q/DQ around its layers, nothing else touched, and nearly the same labels."""
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, numpy_helper
+
+from segtool.card import METADATA_KEY
+from segtool.cli import cli
+from segtool.errors import SegtoolError
+from segtool.export.int8 import NETWORK, quantize_network
+from segtool.export.parity import TOLERANCES
+from segtool.export.save import save_onnx
+from segtool.runtime import load
+from segtool.train.data import open_dataset
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    dataset = open_dataset("synthetic:96", "train")
+    return [dataset.load(i).image for i in range(12)]
+
+
+@pytest.fixture(scope="module", params=["tensorrt", "cpu"])
+def quantized(request, tiny_onnx, pictures):
+    return request.param, quantize_network(onnx.load(tiny_onnx), pictures, request.param)
+
+
+def test_labels_are_nearly_those_of_float32(quantized, tiny_onnx, pictures, tmp_path):
+    save_onnx(quantized[1], tmp_path / "m.onnx")
+    wide, narrow = load(tiny_onnx), load(tmp_path / "m.onnx")
+    assert wide.card == narrow.card
+    for images in ([pictures[0]], pictures[1:3], [pictures[3][:61, :83].copy()]):
+        for one, other in zip(wide.batch(images), narrow.batch(images), strict=True):
+            # A network that was trained for seconds has small margins; a real one loses 1 %.
+            assert (one.labels == other.labels).mean() >= 0.9
+            assert (one.unary_labels == other.unary_labels).mean() >= 0.85
+            assert np.abs(one.confidence - other.confidence).max() > 0, "nothing was quantized"
+
+
+def test_only_the_network_changes(quantized, tiny_onnx):
+    before, after = onnx.load(tiny_onnx).graph, quantized[1].graph
+    outside = [[n for n in graph.node if not n.name.startswith(NETWORK)] for graph in (before, after)]
+    assert outside[0] == outside[1]
+    assert len({n.name for n in after.node}) == len(after.node)
+    assert not any(n.op_type == "BatchNormalization" for n in after.node), "folded before it is quantized"
+    convolutions = [n for n in after.node if n.op_type == "Conv"]
+    made = {value: n for n in after.node for value in n.output}
+    assert convolutions
+    for node in convolutions:
+        assert [made[value].op_type for value in node.input[:2]] == ["DequantizeLinear"] * 2
+
+
+def test_each_target_gets_what_it_takes(quantized):
+    target, model = quantized
+    tensors = {t.name: t for t in model.graph.initializer}
+    kinds, around_zero = set(), True
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            zero = tensors[node.input[2]]
+            kinds.add(zero.data_type)
+            around_zero &= not numpy_helper.to_array(zero).any()
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and target == "tensorrt":
+            assert tensors[node.input[0]].data_type == TensorProto.INT8, "weights alone, no bias"
+    assert kinds == {TensorProto.INT8 if target == "tensorrt" else TensorProto.UINT8}
+    assert around_zero == (target == "tensorrt")
+
+
+def test_without_images_it_says_so(tiny_onnx):
+    with pytest.raises(SegtoolError, match="calibration needs images.*--calibrate SPEC"):
+        quantize_network(onnx.load(tiny_onnx), [], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--int8"], "--int8 and --calibrate go together"),
+        (["--calibrate", "synthetic"], "--int8 and --calibrate go together"),
+        (["--int8", "--fp16", "--calibrate", "synthetic"], "two precisions"),
+        (["--int8", "--calibrate", "camvid:/nowhere"], "/nowhere"),
+    ],
+)
+def test_command_refuses(tmp_path, options, message):
+    result = CliRunner().invoke(cli, ["export", str(tmp_path), *options])
+    assert message in str(result.exception)
+
+
+@pytest.mark.slow
+def test_command_writes_it_and_verify_measures_it(tiny_run, tmp_path):
+    out = tmp_path / "m.int8.onnx"
+    options = ["--int8", "--calibrate", "synthetic:96", "--calibration-images", "8", "--out", str(out)]
+    result = CliRunner().invoke(cli, ["export", str(tiny_run), *options])
+    assert result.exit_code == 0, result.output
+    assert "int8, CRF with" in result.output
+    card = load(out).card
+    assert (card.precision, METADATA_KEY) == ("int8", "segtool_card")
+    result = CliRunner().invoke(cli, ["verify", str(tiny_run), str(out), "--limit", "4"])
+    for record in load(out).card.parity:
+        assert record.precision == "int8"
+        assert 0.8 <= record.label_agreement < 1
+        assert record.passed == (record.label_agreement >= TOLERANCES["int8"].agreement) == (result.exit_code == 0)
+        assert record.passed or record.culprit.startswith("8 bits do not do here")
