@@ -156,7 +156,10 @@ int part_count(const Arrays& a) {
 // Splits [0, count) evenly into kPieces for the threads to share: the beginning of a piece.
 int64_t piece(int64_t count, int64_t index) { return count * index / kPieces; }
 
-// Splats and blurs one block. `lattice` has room for parts + 1 lattices of (vertex_count + 1) * width floats; the
+// How many lattices splat_and_blur_block needs: one for each part, and two for the blur, when the parts are summed.
+int64_t lattice_count(int parts) { return std::max(parts, 2); }
+
+// Splats and blurs one block. `lattice` has room for lattice_count lattices of (vertex_count + 1) * width floats; the
 // first of them gets the result. False if a vertex is not one.
 bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   const int64_t m = a.vertex_count, size = (m + 1) * b.width, total = a.total();
@@ -171,7 +174,7 @@ bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lat
     }
 #pragma omp for schedule(static)
     for (int i = 0; i < kPieces; ++i) sum_parts(lattice, size, parts, piece(size, i), piece(size, i + 1));
-    float *in = lattice, *out = lattice + parts * size;
+    float *in = lattice, *out = lattice + size;
 #pragma omp single
     std::memset(out + m * b.width, 0, b.width * sizeof(float));
     for (int step = 0; step < kCorners; ++step) {
@@ -215,7 +218,7 @@ int segtool_filter(const float* values, const int32_t* vertex, const float* weig
   bool valid = neighbors_valid(a);
   const int parts = part_count(a);
   const int64_t widest = std::min<int64_t>(kWidest, width_of(channels));
-  std::unique_ptr<float[]> lattice(new (std::nothrow) float[(parts + 1) * (vertex_count + 1) * widest]);
+  std::unique_ptr<float[]> lattice(new (std::nothrow) float[lattice_count(parts) * (vertex_count + 1) * widest]);
   if (!lattice) return segtool::fail("out of memory while filtering");
   for (int64_t first = 0; first < channels && valid; first += kWidest) {
     const int used = int(std::min<int64_t>(kWidest, channels - first));
@@ -229,7 +232,7 @@ int segtool::splat_and_blur(const float* values, const int32_t* vertex, const fl
   const Arrays a{values, vertex, weight, neighbor, n, vertex_count, false, layout, nullptr};
   const int parts = part_count(a), width = width_of(layout.channels);
   if (!neighbors_valid(a)) return fail_for_index();
-  if (!out->rows) out->rows = big_array<float>((parts + 1) * (vertex_count + 1) * width);
+  if (!out->rows) out->rows = big_array<float>(lattice_count(parts) * (vertex_count + 1) * width);
   out->vertex = vertex;
   out->weight = weight;
   out->width = width;

@@ -21,7 +21,7 @@ using segtool::kLanes;
 using segtool::Lanes;
 using segtool::load;
 using segtool::store;
-constexpr int kRows = 4;                   // of the result, made together
+constexpr int kRows = 6;                   // of the result, made together
 constexpr int64_t kBandRows = 96;          // of the result, made by one thread
 constexpr int64_t kStripFloats = 1 << 17;  // half a megabyte
 constexpr int64_t kNarrowest = 1024;
