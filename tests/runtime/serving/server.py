@@ -29,9 +29,16 @@ class Server:
 
     def replicas(self) -> list[psutil.Process]:
         """The processes that run the model."""
-        return [
-            p for p in self.process.children(recursive=True) if _title(p).startswith("ray::ServeReplica:segtool:tiny")
-        ]
+        return self._of("tiny")
+
+    def gateway(self) -> psutil.Process:
+        """The process that listens."""
+        (found,) = self._of("_gateway")
+        return found
+
+    def _of(self, deployment: str) -> list[psutil.Process]:
+        title = f"ray::ServeReplica:segtool:{deployment}"
+        return [p for p in self.process.children(recursive=True) if _title(p).startswith(title)]
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

@@ -1,5 +1,6 @@
 """`segtool serve` with Ray: the same masks, bounded under load, and nothing lost when a replica dies."""
 
+import contextlib
 import io
 import os
 import signal
@@ -167,3 +168,25 @@ def test_the_command_ends_when_it_is_told_to(tmp_path, tiny_onnx):
         server.process.send_signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(processes, timeout=60)
     assert not alive
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_killed_comes_back(tmp_path, tiny_onnx, photo):
+    with running(tiny_onnx, tmp_path / "log.txt") as server:
+        server.gateway().kill()
+        end, status = time.monotonic() + 60, None
+        while status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.5)
+            with contextlib.suppress(httpx.TransportError):
+                status = httpx.post(server.url, content=png(photo), timeout=60).status_code
+
+
+@pytest.mark.slow
+def test_what_is_inside_at_the_end_is_answered(tmp_path, tiny_onnx, photo):
+    """The image waits two seconds for others, and in the first of them the server is told to end."""
+    with running(tiny_onnx, tmp_path / "log.txt", "--batch", "4", "--batch-wait", "2000") as server:
+        teller = threading.Timer(1.0, server.process.send_signal, [signal.SIGTERM])
+        teller.start()
+        assert httpx.post(server.url, content=png(photo), timeout=60).status_code == 200
+        server.process.wait(60)
