@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 _GATEWAY = "_gateway"  # no model can have that name
+_OURS = f"{SegtoolError.__module__}.{SegtoolError.__qualname__}: "
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}  # the metrics count requests
 
 
@@ -101,9 +102,10 @@ def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
         serve.run(gateway, name=APPLICATION, route_prefix=None)
     except RuntimeError as error:
         details = serve.status().applications[APPLICATION].deployments
-        messages = [d.message.strip().splitlines()[-1] for d in details.values() if "UNHEALTHY" in d.status]
+        # Each ends with the exception of a constructor.
+        reasons = {d.message.strip().splitlines()[-1].removeprefix(_OURS) for d in details.values() if d.message}
         serve.delete(APPLICATION)
-        raise SegtoolError(f"the models could not be started ({'; '.join(messages) or error})") from error
+        raise SegtoolError(f"the models could not be started: {'; '.join(sorted(reasons)) or error}") from error
 
 
 def _end() -> None:

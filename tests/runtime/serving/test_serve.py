@@ -142,6 +142,7 @@ def test_what_ray_cannot_do_is_said_in_one_line(tmp_path, tiny_onnx, server):
         ([tiny_onnx, "--replicas", 99, "--cpus", 1], "99 replicas with 1 CPU each do not fit"),
         ([tiny_onnx, "--gpus", 1], "1 replicas with 1 GPU each do not fit: Ray with 0 GPU (choose other --replicas"),
         ([tiny_onnx, "--port", port], f"cannot listen on 127.0.0.1:{port}"),
+        ([tiny_onnx, "--backend", "cuda"], "could not be started: this ONNX Runtime was built without CUDA (pip"),
     ]
     for arguments, text in cases:
         found = run(*arguments)
