@@ -13,8 +13,12 @@ LARGEST_FILE = 1_800_000_000  # bytes; a protobuf file ends at 2 GiB
 _SMALLEST_TENSOR = 1024  # bytes; smaller ones stay in the file
 
 
-def save_onnx(model: ModelProto, path: Path) -> list[Path]:
+def save_onnx(model: ModelProto, path: Path, *, check: bool = True) -> list[Path]:
     """Checks and writes a model.
+
+    Args:
+        check: whether it must be what ONNX and the operators' schemas allow. What TensorRT is given is not: there a
+            lattice has one output more.
 
     Returns:
         What was written: the file; for a model of more than `LARGEST_FILE` also `NAME.onnx.data` with its weights,
@@ -28,7 +32,8 @@ def save_onnx(model: ModelProto, path: Path) -> list[Path]:
             names = {"location": f"{path.name}.data", "size_threshold": _SMALLEST_TENSOR}
             external_data_helper.convert_model_to_external_data(model, all_tensors_to_one_file=True, **names)
         onnx.save(model, folder / path.name)
-        onnx.checker.check_model(folder / path.name)  # by its path: also beyond what fits into memory as one piece
+        if check:
+            onnx.checker.check_model(folder / path.name)  # by its path: also beyond what fits into memory as one piece
         written = sorted(folder.iterdir(), key=lambda file: file.name, reverse=True)  # weights before what names them
         for file in written:
             os.replace(file, path.parent / file.name)

@@ -71,7 +71,7 @@ def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
     from segtool.export.save import save_onnx
     from segtool.export.tensorrt_build import prepare, read_exported
 
-    save_onnx(prepare(read_exported(model), vertices_per_pixel), out)
+    save_onnx(prepare(read_exported(model), vertices_per_pixel), out, check=False)
     echo(f"written: {out}")
 
 

@@ -22,7 +22,7 @@ def pictures():
     return [dataset.load(i).image for i in range(12)]
 
 
-@pytest.fixture(scope="module", params=["tensorrt", "cpu"])
+@pytest.fixture(scope="module", params=["tensorrt", pytest.param("cpu", marks=pytest.mark.slow)])
 def quantized(request, tiny_onnx, pictures):
     return request.param, quantize_network(onnx.load(tiny_onnx), pictures, request.param)
 

@@ -11,12 +11,21 @@ from click.testing import CliRunner
 from segtool.cli import cli
 from segtool.engine import Machine, Profile, read_record
 from segtool.errors import SegtoolError
+from segtool.export.operators import translation_table
 from segtool.export.tensorrt_build import build_engine, prepare
 
 from ..tensorrt_api import conforming, module_of
 
 HERE = Machine(tensorrt="11.4.0", gpu="Some GPU", compute_capability="9.0", driver="580.1")
 PROFILE = Profile(min=(1, 32, 32, 3), opt=(1, 64, 64, 3), max=(2, 128, 128, 3))
+
+
+@pytest.fixture(autouse=True)
+def schemas():
+    """The operators' schemas are known, as they are after an export in the same process."""
+    import segtool.bilateral.torch_ops  # noqa: F401
+
+    translation_table()
 
 
 @pytest.fixture
