@@ -12,12 +12,11 @@ from segtool.bilateral import tensorrt_plugin
 from segtool.bilateral.tensorrt_operators import VERTICES_PER_PIXEL
 from segtool.bilateral.tensorrt_plugin import NAMESPACE, VERSION
 from segtool.card import METADATA_KEY, parse_card
-from segtool.engine import EngineRecord, Machine, Profile, write_record
+from segtool.engine import INPUT, STATUS, EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError
 from segtool.export.save import save_onnx
 from segtool.files import atomic_path
 
-INPUT, STATUS = "image", "lattice_status"
 Progress = Callable[[int, int], None]
 
 

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from segtool.bilateral import tensorrt_plugin
 from segtool.bilateral.library import OVERFLOW
-from segtool.engine import EngineRecord, Machine, read_record
+from segtool.engine import INPUT, STATUS, EngineRecord, Machine, read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import buffer_view, cuda_device, device_view, pinned, tensorrt, this_machine
-from segtool.runtime.tensorrt_slots import INPUT, SLOTS, Execution, Slots, no_room
+from segtool.runtime.tensorrt_slots import SLOTS, Execution, Slots, no_room
 
-_STATUS = "lattice_status"
 _OnDevice = tuple[Any, tuple[int, ...], np.dtype]  # buffer, shape, type
 
 
@@ -59,7 +58,7 @@ class TensorRTBackend:
         self._device.set_current()  # of this thread
         with self._slots.taken(images.shape) as slot:
             outputs = slot.run(images)
-        check_status(outputs.pop(_STATUS, None), images.shape, self.record)
+        check_status(outputs.pop(STATUS, None), images.shape, self.record)
         return outputs
 
     def run_on_device(self, images: Any) -> DeviceOutputs:
@@ -69,7 +68,7 @@ class TensorRTBackend:
         check_batch(str(view.dtype), view.shape, self.size)
         self._check_shape(view.shape)
         outputs = self._computed(view)
-        status = outputs.pop(_STATUS, None)
+        status = outputs.pop(STATUS, None)
         check_status(None if status is None else self._downloaded(status), view.shape, self.record)
         return {name: buffer_view(*output) for name, output in outputs.items()}
 

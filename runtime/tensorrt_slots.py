@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segtool.engine import INPUT
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import Outputs
 from segtool.runtime.cuda_device import pinned
 
-INPUT = "image"
 SLOTS = 2  # of a shape: one computes while the other is filled and emptied
 SHAPES = 8  # of which slots are kept; the one that was not used for longest goes
 

@@ -9,6 +9,7 @@ from segtool.errors import SegtoolError
 from segtool.files import write_text
 
 Shape = tuple[int, int, int, int]
+INPUT, STATUS = "image", "lattice_status"  # an engine's tensors besides the exported outputs
 
 
 class Machine(BaseModel):

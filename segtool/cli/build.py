@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import echo, progress_bar
+from segtool.cli.options import echo, exported, progress_bar
 
 if TYPE_CHECKING:
     from segtool.engine import Profile
@@ -38,9 +38,10 @@ def command(
     vertices_per_pixel: float,
     prepare_only: bool,
 ) -> None:
-    """Build a TensorRT engine of MODEL (.onnx), on the GPU that will run it."""
+    """Build a TensorRT engine of MODEL (.onnx, or a run folder that was exported), on the GPU that will run it."""
     from segtool.errors import SegtoolError
 
+    model = exported(model)
     if model.suffix != ".onnx":
         raise SegtoolError("segtool build takes an .onnx file", where=model, mend="segtool export RUN writes one")
     if prepare_only:

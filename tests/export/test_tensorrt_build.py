@@ -136,9 +136,11 @@ def test_command_refuses(tiny_onnx, monkeypatch, options, message):
     assert message in str(result.exception)
 
 
-def test_command_writes_the_file_for_other_builders(tiny_onnx, tmp_path):
+@pytest.mark.parametrize("folder", [False, True])
+def test_command_writes_the_file_for_other_builders(tiny_onnx, tmp_path, folder):
     out = tmp_path / "t.onnx"
-    result = CliRunner().invoke(cli, ["build", str(tiny_onnx), "--prepare-only", "--out", str(out)])
+    model = tiny_onnx.parent if folder else tiny_onnx
+    result = CliRunner().invoke(cli, ["build", str(model), "--prepare-only", "--out", str(out)])
     assert result.exit_code == 0, result.output
     model = onnx.load(out)
     assert not model.functions
