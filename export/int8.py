@@ -3,11 +3,8 @@
 The quantizer sees the network alone, between normalisation and CRF: it runs what it is given, and renames as it likes.
 """
 
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +19,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from segtool.errors import SegtoolError
 from segtool.export.graph import INPUT
+from segtool.export.quiet import quiet
 from segtool.export.save import LARGEST_FILE
 
 Target = Literal["tensorrt", "cpu"]
@@ -50,7 +48,7 @@ def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], tar
     if model.ByteSize() > LARGEST_FILE:
         raise SegtoolError("models of more than 1.8 GB cannot be quantized", mend="segtool export --fp16")
     bounds = _bounds(model.graph)
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, quiet():
         folder = Path(name)
         network = _part(model, bounds.given, bounds.wanted, folder / "network.onnx")
         front = _part(model, INPUT, bounds.given, folder / "front.onnx")
@@ -148,14 +146,3 @@ def _rename(graph: GraphProto, bounds: _Bounds) -> None:
         name = f"{NETWORK}{(node.name or node.op_type).removeprefix(NETWORK)}"
         node.name = name if name not in seen else f"{name}.{len(seen)}"
         seen.add(node.name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer prints the progress of its histograms, and warns that it was not asked to be slower."""
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

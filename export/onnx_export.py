@@ -1,10 +1,6 @@
 """From a trained run to one ONNX file."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +14,7 @@ from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.int8 import Target, quantize_network
 from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
+from segtool.export.quiet import quiet
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
 from segtool.train.checkpoint import load_segmenter
@@ -64,7 +61,7 @@ def export_onnx(
     if fp16:
         halve(segmenter)
         card = card.model_copy(update={"precision": "float16"})
-    with _quiet():
+    with quiet():
         model = _trace(DeployedGraph(segmenter, probabilities), size)
         if card.crf is not None:
             model.functions.extend(function_bodies(card.crf))
@@ -99,15 +96,3 @@ def _trace(graph: DeployedGraph, size: tuple[int, int] | None) -> ModelProto:
     model = tidy(program)
     model.producer_name = "segtool"
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own deprecations."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     default="tensorrt",
     show_default=True,
     type=click.Choice(["tensorrt", "cpu"]),
-    help="What the 8 bits are for: TensorRT wants signed ones around zero, processors are faster with unsigned ones.",
+    help="TensorRT takes signed numbers around zero, ONNX Runtime on a processor unsigned ones too.",
 )
 def command(
     run: Path,

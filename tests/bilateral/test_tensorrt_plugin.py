@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from segtool.bilateral import library, native, tensorrt_operators, tensorrt_plugin, torch_plain
+from segtool.bilateral import library, tensorrt_operators, tensorrt_plugin
 from segtool.bilateral.library import OVERFLOW
 from segtool.bilateral.tensorrt_operators import OPERATORS, lattice_capacity
 
 from ..tensorrt_api import module_of
+from .one_iteration import check_one_iteration
 
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 
@@ -105,21 +105,7 @@ def run(trt, emulated, monkeypatch):
 
 
 def test_enqueue_gives_what_the_cpu_library_gives(run, photo):
-    """One iteration of the CRF through the four plugins."""
-    image = np.ascontiguousarray(np.stack([photo, 255 - photo]).transpose(0, 3, 1, 2), np.float32)
-    unary = np.random.default_rng(0).normal(size=(2, 4, *photo.shape[:2])).astype(np.float32)
-    tables = [np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (1, 2)]
-    sigmas = {"spatial_sigma": 20.0, "color_sigma": 8.0, "vertices_per_pixel": 6.0}
-    vertex, weight, neighbor, status = run("BilateralLattice", sigmas, image)
-    expected = native.bilateral_lattice(image, 20.0, 8.0)
-    assert status.tolist() == [expected.neighbor.shape[2], 0]
-    (message,) = run("BilateralFilter", {"reverse": 0}, unary, vertex, weight, neighbor)
-    np.testing.assert_allclose(message, native.bilateral_filter(unary, expected), rtol=1e-4, atol=1e-5)
-    (spatial,) = run("SpatialFilter", {"sigma": 1.5}, unary)
-    np.testing.assert_allclose(spatial, torch_plain.spatial_filter(torch.from_numpy(unary), 1.5), rtol=1e-4, atol=1e-5)
-    (q,) = run("MeanFieldUpdate", {"normalize": 1}, unary, spatial, message, *tables)
-    z = unary + sum(np.einsum("nchw,cd->ndhw", m, t) for m, t in zip((spatial, message), tables, strict=True))
-    np.testing.assert_allclose(q, torch.from_numpy(z).softmax(1), rtol=1e-4, atol=1e-6)
+    check_one_iteration(run, photo)
 
 
 def test_a_lattice_that_does_not_fit_gives_no_numbers(run, monkeypatch):
