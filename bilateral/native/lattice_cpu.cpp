@@ -11,7 +11,7 @@
 #include "api.h"
 #include "errors.h"
 #include "limits.h"
-#include "simplex.h"
+#include "simplex_lanes.h"
 #include "vertex_table.h"
 
 namespace {
@@ -19,6 +19,8 @@ namespace {
 using segtool::Key;
 using segtool::kCorners;
 using segtool::kDim;
+using segtool::kLanes;
+using segtool::Lanes;
 using segtool::VertexTable;
 
 constexpr int64_t kBandPixels = 8192;
@@ -51,40 +53,58 @@ std::vector<Band> cut_into_bands(const Batch& batch) {
   return bands;
 }
 
-// Writes the vertices of a simplex, numbered by the table.
-void number_vertices(const segtool::Simplex& simplex, VertexTable& table, int32_t* vertex) {
+// The simplices of up to kLanes neighbouring pixels of a row, by vertex, coordinate and pixel.
+struct Run {
+  int32_t key[kCorners][kDim][kLanes];
+  float barycentric[kCorners][kLanes];
+};
+
+// Reads `count` floats; the other lanes are 0.
+SEGTOOL_INLINE Lanes load_some(const float* from, int64_t count) {
+  if (count == kLanes) return segtool::load(from);
+  Lanes lanes{};
+  std::memcpy(&lanes, from, count * sizeof(float));
+  return lanes;
+}
+
+// `red` are the levels of the pixel at (x, y), and `plane` floats farther on are those of the next colour.
+SEGTOOL_CLONES void enclose_run(const float* red, int64_t plane, int64_t x, int64_t y, int64_t count,
+                                const segtool::FeatureScale& scale, Run* run) {
+  const Lanes feature[kDim] = {Lanes{0, 1, 2, 3, 4, 5, 6, 7} + float(x), Lanes{} + float(y), load_some(red, count),
+                               load_some(red + plane, count), load_some(red + 2 * plane, count)};
+  const auto simplex = segtool::enclosing_simplex(feature, scale);
   for (int k = 0; k < kCorners; ++k) {
-    Key key;
-    for (int i = 0; i < kDim; ++i) key[i] = segtool::vertex_coordinate(simplex, k, i);
-    vertex[k] = table.find_or_add(key);
+    segtool::store(run->barycentric[k], simplex.barycentric[k]);
+    for (int i = 0; i < kDim; ++i) {
+      const segtool::IntLanes coordinate = segtool::vertex_coordinate(simplex, k, i);
+      std::memcpy(run->key[k][i], &coordinate, sizeof(coordinate));
+    }
   }
 }
 
-bool same_simplex(const segtool::Simplex& a, const segtool::Simplex& b) {
-  return !std::memcmp(a.origin, b.origin, sizeof(a.origin)) && !std::memcmp(a.rank, b.rank, sizeof(a.rank));
+// Writes the vertices and weights of the run's first `count` pixels.
+void number_run(const Run& run, int64_t count, VertexTable& table, int32_t* vertex, float* weight) {
+  for (int64_t p = 0; p < count; ++p) {
+    for (int k = 0; k < kCorners; ++k) {
+      Key key;
+      for (int i = 0; i < kDim; ++i) key[i] = run.key[k][i][p];
+      *vertex++ = table.find_or_add(key);
+      *weight++ = run.barycentric[k][p];
+    }
+  }
 }
 
 // Encloses the band's pixels; its vertices are numbered within the band.
 void enclose_band(const Batch& batch, Band& band) {
   const int64_t pixels = batch.pixels();
   const float* levels = batch.image + band.image * 3 * pixels;
-  segtool::Simplex previous{};
-  const int32_t* previous_vertex = nullptr;
+  Run run;
   for (int64_t y = band.first_row; y < band.last_row; ++y) {
-    for (int64_t x = 0; x < batch.width; ++x) {
-      const int64_t pixel = y * batch.width + x, entry = (band.image * pixels + pixel) * kCorners;
-      const float* p = levels + pixel;
-      const float feature[kDim] = {float(x), float(y), p[0], p[pixels], p[2 * pixels]};
-      const segtool::Simplex simplex = segtool::enclosing_simplex(feature, batch.scale);
-      std::memcpy(batch.weight + entry, simplex.barycentric, sizeof(simplex.barycentric));
-      int32_t* vertex = batch.vertex + entry;
-      if (previous_vertex && same_simplex(simplex, previous)) {
-        std::memcpy(vertex, previous_vertex, kCorners * sizeof(int32_t));
-      } else {
-        number_vertices(simplex, band.table, vertex);
-      }
-      previous = simplex;
-      previous_vertex = vertex;
+    for (int64_t x = 0; x < batch.width; x += kLanes) {
+      const int64_t count = std::min<int64_t>(kLanes, batch.width - x), pixel = y * batch.width + x;
+      const int64_t entry = (band.image * pixels + pixel) * kCorners;
+      enclose_run(levels + pixel, pixels, x, y, count, batch.scale, &run);
+      number_run(run, count, band.table, batch.vertex + entry, batch.weight + entry);
     }
   }
 }

@@ -14,7 +14,7 @@ namespace {
 using segtool::FeatureScale;
 using segtool::kCorners;
 using segtool::kDim;
-using segtool::Simplex;
+using Simplex = segtool::Simplex<float>;
 using segtool::cuda::launch;
 using segtool::cuda::thread_index;
 enum Problem : int32_t { kOverflow = 1, kBadLevel = 2 };  // bits of status[1]

@@ -11,7 +11,7 @@
 #if defined(__CUDACC__)
 #define SEGTOOL_HD __host__ __device__ inline
 #else
-#define SEGTOOL_HD inline
+#define SEGTOOL_HD inline __attribute__((always_inline))
 #endif
 
 namespace segtool {
@@ -19,21 +19,33 @@ namespace segtool {
 constexpr int kDim = 5;            // x, y, r, g, b
 constexpr int kCorners = kDim + 1; // vertices of a simplex, and axes of the blur
 
-SEGTOOL_HD float mul_rn(float a, float b) {
+// What enclosing_simplex does with numbers: here for one pixel, in simplex_lanes.h for several.
+template <class Real>
+struct Arithmetic;
+
+template <>
+struct Arithmetic<float> {
+  using Integer = int32_t;
+  SEGTOOL_HD static float multiply(float a, float b) {
 #if defined(__CUDA_ARCH__)
-  return __fmul_rn(a, b);
+    return __fmul_rn(a, b);
 #else
-  return a * b;
+    return a * b;
 #endif
-}
-SEGTOOL_HD float add_rn(float a, float b) {
+  }
+  SEGTOOL_HD static float add(float a, float b) {
 #if defined(__CUDA_ARCH__)
-  return __fadd_rn(a, b);
+    return __fadd_rn(a, b);
 #else
-  return a + b;
+    return a + b;
 #endif
-}
-SEGTOOL_HD float sub_rn(float a, float b) { return add_rn(a, -b); }
+  }
+  SEGTOOL_HD static float floor(float x) { return floorf(x); }
+  SEGTOOL_HD static float ceil(float x) { return ceilf(x); }
+  SEGTOOL_HD static int32_t integer(float x) { return int32_t(x); }
+  SEGTOOL_HD static float real(int32_t x) { return float(x); }
+  SEGTOOL_HD static int32_t one_if(bool condition) { return condition; }
+};
 
 // The lattice is built for this share of the widths: splatting and slicing blur too (see geometry.py).
 constexpr double kNarrowing = 0.96;
@@ -54,64 +66,69 @@ inline FeatureScale feature_scale(double spatial_sigma, double color_sigma) {
   return scale;
 }
 
+template <class Real>
 struct Simplex {
-  int32_t origin[kCorners];    // remainder-0 point
-  int32_t rank[kCorners];      // 0..5, order of the coordinates' distances from it
-  float barycentric[kCorners]; // weight of the vertex with remainder k
+  using Integer = typename Arithmetic<Real>::Integer;
+  Integer origin[kCorners];   // remainder-0 point
+  Integer rank[kCorners];     // 0..5, order of the coordinates' distances from it
+  Real barycentric[kCorners]; // weight of the vertex with remainder k
 };
 
-SEGTOOL_HD Simplex enclosing_simplex(const float feature[kDim], const FeatureScale& scale) {
-  float elevated[kCorners];
-  float sum = 0.0f;
+// `feature` are x, y in pixels and the levels of red, green, blue.
+template <class Real>
+SEGTOOL_HD Simplex<Real> enclosing_simplex(const Real feature[kDim], const FeatureScale& scale) {
+  using A = Arithmetic<Real>;
+  using Integer = typename A::Integer;
+  const auto every = [](float x) { return Real{} + x; };
+  const auto minus = [](Real a, Real b) { return A::add(a, -b); };
+  Real elevated[kCorners];
+  Real sum{};
   for (int j = kDim; j > 0; --j) {
-    const float scaled = mul_rn(feature[j - 1], scale.value[j - 1]);
-    elevated[j] = sub_rn(sum, mul_rn(float(j), scaled));
-    sum = add_rn(sum, scaled);
+    const Real scaled = A::multiply(feature[j - 1], every(scale.value[j - 1]));
+    elevated[j] = minus(sum, A::multiply(every(float(j)), scaled));
+    sum = A::add(sum, scaled);
   }
   elevated[0] = sum;
 
-  const float sixth = 1.0f / kCorners;
-  Simplex s;
-  float offset[kCorners];
-  int excess = 0;
+  const Real sixth = every(1.0f / kCorners), corners = every(float(kCorners));
+  Simplex<Real> s;
+  Real offset[kCorners];
+  Integer excess{};
   for (int i = 0; i < kCorners; ++i) {
-    const float v = mul_rn(elevated[i], sixth);
-    const float up = mul_rn(ceilf(v), float(kCorners));
-    const float down = mul_rn(floorf(v), float(kCorners));
+    const Real v = A::multiply(elevated[i], sixth);
+    const Real up = A::multiply(A::ceil(v), corners);
+    const Real down = A::multiply(A::floor(v), corners);
     // A tie goes down.
-    const float nearest = sub_rn(up, elevated[i]) < sub_rn(elevated[i], down) ? up : down;
-    offset[i] = sub_rn(elevated[i], nearest);
-    s.origin[i] = int32_t(nearest);
+    const Real nearest = minus(up, elevated[i]) < minus(elevated[i], down) ? up : down;
+    offset[i] = minus(elevated[i], nearest);
+    s.origin[i] = A::integer(nearest);
     excess += s.origin[i] / kCorners;
   }
   // rank = how many coordinates lie farther up; of two equal ones the later one ranks behind.
   for (int i = 0; i < kCorners; ++i) {
-    s.rank[i] = excess;
+    Integer rank = excess;
     for (int j = 0; j < kCorners; ++j) {
-      s.rank[i] += j < i ? offset[j] >= offset[i] : offset[j] > offset[i];
+      rank += A::one_if(j < i ? offset[j] >= offset[i] : offset[j] > offset[i]);
     }
-    if (s.rank[i] < 0) {
-      s.rank[i] += kCorners;
-      s.origin[i] += kCorners;
-    } else if (s.rank[i] >= kCorners) {
-      s.rank[i] -= kCorners;
-      s.origin[i] -= kCorners;
-    }
+    const Integer shift = kCorners * (A::one_if(rank < 0) - A::one_if(rank >= kCorners));
+    s.rank[i] = rank + shift;
+    s.origin[i] += shift;
   }
-  float by_rank[kCorners];
+  // Selected rather than stored at an index that is only known when it runs: registers have no index.
+  Real by_rank[kCorners] = {};
   for (int i = 0; i < kCorners; ++i) {
-    by_rank[s.rank[i]] = mul_rn(sub_rn(elevated[i], float(s.origin[i])), sixth);
+    const Real distance = A::multiply(minus(elevated[i], A::real(s.origin[i])), sixth);
+    for (int k = 0; k < kCorners; ++k) by_rank[k] = s.rank[i] == k ? distance : by_rank[k];
   }
-  s.barycentric[0] = add_rn(1.0f, sub_rn(by_rank[kDim], by_rank[0]));
-  for (int k = 1; k < kCorners; ++k) {
-    s.barycentric[k] = sub_rn(by_rank[kDim - k], by_rank[kCorners - k]);
-  }
+  s.barycentric[0] = A::add(every(1.0f), minus(by_rank[kDim], by_rank[0]));
+  for (int k = 1; k < kCorners; ++k) s.barycentric[k] = minus(by_rank[kDim - k], by_rank[kCorners - k]);
   return s;
 }
 
 // Coordinate i of the simplex' vertex with remainder k.
-SEGTOOL_HD int32_t vertex_coordinate(const Simplex& s, int k, int i) {
-  return s.origin[i] + (s.rank[i] <= kDim - k ? k : k - kCorners);
+template <class Real>
+SEGTOOL_HD typename Arithmetic<Real>::Integer vertex_coordinate(const Simplex<Real>& s, int k, int i) {
+  return s.origin[i] + k - kCorners * Arithmetic<Real>::one_if(s.rank[i] > kDim - k);
 }
 
 // Coordinate i of the neighbour of a vertex along `axis`, one step in `direction` (+1 or -1).
