@@ -26,6 +26,18 @@ SEGTOOL_INLINE Lanes load(const float* from) {
 }
 SEGTOOL_INLINE void store(float* to, const Lanes& lanes) { std::memcpy(to, &lanes, sizeof(lanes)); }
 
+// The same where only `count` floats are left, which may be fewer than a vector has; what is not read is 0.
+SEGTOOL_INLINE Lanes load_some(const float* from, int64_t count) {
+  if (count >= kLanes) return load(from);
+  Lanes lanes{};
+  std::memcpy(&lanes, from, count * sizeof(float));
+  return lanes;
+}
+SEGTOOL_INLINE void store_some(float* to, const Lanes& lanes, int64_t count) {
+  if (count >= kLanes) return store(to, lanes);
+  std::memcpy(to, &lanes, count * sizeof(float));
+}
+
 // e^x for x <= 0, within 2 units of the last place; at least e^-87, so that it stays a normal number. NaN stays NaN.
 // The polynomial is that of Cephes' expf.
 SEGTOOL_INLINE Lanes exp_of_negative(Lanes x) {

@@ -21,6 +21,7 @@ using segtool::kCorners;
 using segtool::kDim;
 using segtool::kLanes;
 using segtool::Lanes;
+using segtool::load_some;
 using segtool::VertexTable;
 
 constexpr int64_t kBandPixels = 8192;
@@ -58,14 +59,6 @@ struct Run {
   int32_t key[kCorners][kDim][kLanes];
   float barycentric[kCorners][kLanes];
 };
-
-// Reads `count` floats; the other lanes are 0.
-SEGTOOL_INLINE Lanes load_some(const float* from, int64_t count) {
-  if (count == kLanes) return segtool::load(from);
-  Lanes lanes{};
-  std::memcpy(&lanes, from, count * sizeof(float));
-  return lanes;
-}
 
 // `red` are the levels of the pixel at (x, y), and `plane` floats farther on are those of the next colour.
 SEGTOOL_CLONES void enclose_run(const float* red, int64_t plane, int64_t x, int64_t y, int64_t count,

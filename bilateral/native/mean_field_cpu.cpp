@@ -1,4 +1,4 @@
-// The whole of mean-field inference for those who link against the library.
+// A mean-field iteration's last step, and the whole of the inference for those who link against the library.
 #include <memory>
 #include <new>
 
@@ -35,26 +35,40 @@ int build(const float* image, int64_t n, int64_t height, int64_t width, double a
   return 0;
 }
 
-// The bilateral message of q, and the update of q with it. Up to 32 classes the message is never stored.
-int bilateral_update(const Lattice& lattice, const segtool::Layout& layout, segtool::Blurred* blurred,
-                     segtool::Update* step, float* q) {
+// The bilateral message of q, and the update with it; q may be overwritten. Up to 32 classes the message is never stored.
+int bilateral_update(const Lattice& lattice, segtool::Blurred* blurred, segtool::Update step, float* q) {
   const int32_t *vertex = lattice.vertex.get(), *neighbor = lattice.neighbor.get();
   const float* weight = lattice.weight.get();
-  if (layout.channels <= segtool::kWidest) {
-    if (splat_and_blur(q, vertex, weight, neighbor, step->n, layout, lattice.vertex_count, blurred)) return 1;
-    step->sliced = blurred;
+  const segtool::Layout layout{step.channels, step.pixels, false};
+  if (step.channels <= segtool::kWidest) {
+    if (splat_and_blur(q, vertex, weight, neighbor, step.n, layout, lattice.vertex_count, blurred)) return 1;
+    segtool::update_planes(step, blurred);
   } else {
-    if (segtool_filter(q, vertex, weight, neighbor, step->n, layout.channels, layout.pixels, lattice.vertex_count, 0, 1,
-                       q)) {
+    if (segtool_filter(q, vertex, weight, neighbor, step.n, step.channels, step.pixels, lattice.vertex_count, 0, 0, q)) {
       return 1;
     }
-    step->bilateral = q;
+    step.bilateral = q;
+    segtool::update_planes(step);
   }
-  segtool::update(*step);
   return 0;
 }
 
 }  // namespace
+
+int segtool_mean_field_update(const float* unary, const float* spatial, const float* bilateral,
+                              const float* spatial_table, const float* bilateral_table, int64_t n, int64_t channels,
+                              int64_t pixels, int normalize, int channels_last, float* out) try {
+  const segtool::Update u{unary, spatial, bilateral, spatial_table, bilateral_table, n, channels, pixels, normalize != 0,
+                          out};
+  if (channels_last) {
+    segtool::update_rows(u);
+  } else {
+    segtool::update_planes(u);
+  }
+  return 0;
+} catch (const std::bad_alloc&) {
+  return segtool::fail("out of memory in a mean-field update");
+}
 
 int segtool_mean_field(const float* logits, const float* image, int64_t n, int64_t classes, int64_t height,
                        int64_t width, double spatial_gamma, double bilateral_alpha, double bilateral_beta,
@@ -66,20 +80,17 @@ int segtool_mean_field(const float* logits, const float* image, int64_t n, int64
   Lattice lattice;
   if (build(image, n, height, width, bilateral_alpha, bilateral_beta, &lattice)) return 1;
   const int64_t pixels = height * width;
-  const segtool::Layout outside{classes, pixels, false}, inside{classes, pixels, true};
-  // The classes of a pixel lie together between the first and the last pass; `out` holds one of the messages.
-  const auto unary = segtool::big_array<float>(n * classes * pixels), q = segtool::big_array<float>(n * classes * pixels);
-  segtool::update({logits, nullptr, nullptr, nullptr, nullptr, outside, inside, inside, n, false, unary.get()});
-  segtool::Update step{unary.get(), nullptr, nullptr, spatial_table, bilateral_table, inside, inside, inside, n, true,
-                       q.get()};
-  segtool::update(step);
-  step.spatial = out;
+  // `out` holds the spatial message until the last update puts the result in its place.
+  const auto q = segtool::big_array<float>(iterations ? n * classes * pixels : 0);
+  float* first = iterations ? q.get() : out;
+  segtool::update_planes({logits, nullptr, nullptr, nullptr, nullptr, n, classes, pixels, true, first});
   segtool::Blurred blurred;
-  for (int i = 0; i < iterations; ++i) {
-    if (segtool_spatial_filter(q.get(), n, height, width, classes, spatial_gamma, out)) return 1;
-    if (bilateral_update(lattice, inside, &blurred, &step, q.get())) return 1;
+  for (int i = 1; i <= iterations; ++i) {
+    if (segtool_spatial_filter(q.get(), n * classes, height, width, 1, spatial_gamma, out)) return 1;
+    float* next = i < iterations ? q.get() : out;
+    const segtool::Update step{logits, out, nullptr, spatial_table, bilateral_table, n, classes, pixels, true, next};
+    if (bilateral_update(lattice, &blurred, step, q.get())) return 1;
   }
-  segtool::update({q.get(), nullptr, nullptr, nullptr, nullptr, inside, inside, outside, n, false, out});
   return 0;
 } catch (const std::bad_alloc&) {
   return segtool::fail("out of memory in the mean field");

@@ -70,10 +70,18 @@ SEGTOOL_INLINE int64_t weighted_sums_as(const float* in, int64_t in_stride, cons
   return i;  // the first value left over
 }
 
+// The same for a whole row. Its last vectors overlap those before, so that nothing outside is touched.
 template <int R, int V>
 SEGTOOL_INLINE void weighted_sums(const float* in, int64_t in_stride, const float (*factor)[kRows], int64_t terms,
                                   int64_t count, const float* post, float* out, int64_t out_stride) {
+  constexpr int64_t kWidth = V * kLanes;
   int64_t i = weighted_sums_as<R, V>(in, in_stride, factor, terms, 0, count, post, out, out_stride);
+  if (i == count) return;
+  if (count >= kWidth) {
+    weighted_sums_as<R, V>(in, in_stride, factor, terms, count - kWidth, count, post, out, out_stride);
+    return;
+  }
+  if constexpr (V > 1) return weighted_sums<R, V / 2>(in, in_stride, factor, terms, count, post, out, out_stride);
   for (; i < count; ++i) {
     for (int r = 0; r < R; ++r) {
       float sum = 0.0f;

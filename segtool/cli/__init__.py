@@ -53,7 +53,7 @@ class _LazyGroup(click.Group):
 def cli(debug: bool, trust_code: bool) -> None:
     """Train, evaluate and deploy semantic segmentation with a dense CRF inside the model.
 
-    MODEL is a run folder, a checkpoint (.safetensors) or an .onnx file.
+    MODEL is a run folder, a checkpoint (.safetensors), an .onnx file or an .engine.
     """
     if trust_code:
         from segtool.train.user_code import TRUST_VARIABLE

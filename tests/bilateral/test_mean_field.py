@@ -15,8 +15,10 @@ def example(shape, tables="full", dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     unary, spatial, bilateral = 4 * torch.randn(3, *shape, generator=generator, dtype=dtype)
     a, b = torch.randn(2, shape[1], shape[1], generator=generator, dtype=dtype)
-    if tables == "potts":
-        a, b = (3 * torch.eye(shape[1], dtype=dtype) for _ in range(2))
+    if tables in ("potts", "potts and full"):
+        a = 3 * torch.eye(shape[1], dtype=dtype)
+    if tables in ("potts", "full and potts"):
+        b = 2 * torch.eye(shape[1], dtype=dtype)
     return unary, spatial, bilateral, a, b
 
 
@@ -28,7 +30,7 @@ def in_double(inputs, normalize):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("tables", ["full", "potts"])
+@pytest.mark.parametrize("tables", ["full", "potts", "potts and full", "full and potts"])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("face", [torch_mean_field, torch_plain])
@@ -37,6 +39,22 @@ def test_an_update_is_its_formula(face, shape, tables, normalize, layout):
     values = [t.contiguous(memory_format=layout) for t in inputs[:3]]
     got = face.mean_field_update(*values, *inputs[3:], normalize)
     torch.testing.assert_close(got.double(), in_double(inputs, normalize), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("left_out", [(), (1,), (2,), (1, 2)])
+@pytest.mark.parametrize("tables", ["full", "potts"])
+def test_an_update_in_place_and_with_messages_left_out(tables, left_out, channels_last):
+    inputs = example((2, 11, 13, 37), tables)
+    expected = in_double([torch.zeros_like(t) if i in left_out else t for i, t in enumerate(inputs)], True)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    values = [t.contiguous(memory_format=layout) for t in inputs[:3]] + [t.contiguous() for t in inputs[3:]]
+    pointers = [0 if {i, i - 2} & set(left_out) else t.data_ptr() for i, t in enumerate(values)]
+    out = values[0]
+    native.mean_field_update_pointers(
+        pointers, (2, 11, 13 * 37), out.data_ptr(), normalize=True, channels_last=channels_last
+    )
+    torch.testing.assert_close(out.double(), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("normalize", [True, False])

@@ -8,12 +8,12 @@ import pytest
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "bilateral" / "native"
-CPU = ("api", "lattice_cpu", "filter_cpu", "spatial_cpu", "update_cpu", "mean_field_cpu")
+CPU = tuple(f"{p}_cpu" for p in ("lattice", "filter", "spatial", "update_rows", "update_planes", "mean_field"))
 
 
 def _digests(tmp_path, compiler, *emulator):
     program = tmp_path / "probe"
-    sources = [str(SOURCES / f"{name}.cpp") for name in CPU] + [str(HERE / "portable" / "probe.cpp")]
+    sources = [str(SOURCES / f"{name}.cpp") for name in ("api", *CPU)] + [str(HERE / "portable" / "probe.cpp")]
     # As CMakeLists.txt has it: arm64 compilers would contract to fused multiply-add otherwise, and move vertices.
     flags = ["-O2", "-std=c++17", "-ffp-contract=off", "-Wno-psabi", "-static", f"-I{SOURCES}"]
     subprocess.run([compiler, *flags, *sources, "-o", program], check=True)

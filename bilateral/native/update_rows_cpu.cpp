@@ -1,15 +1,11 @@
-// Compatibility transform, local update and softmax in one pass over the pixels.
-//
-// Every pixel is computed by itself in one order of operations: the same bits for any number of threads.
-#include "update_cpu.h"
-
+// Compatibility transform, local update and softmax of values in rows, in one pass over the pixels.
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <new>
 #include <vector>
 
-#include "api.h"
-#include "errors.h"
+#include "update_cpu.h"
 
 namespace {
 
@@ -21,15 +17,13 @@ constexpr float kNever = -1e30f;     // the score of the classes that only fill 
 // A compatibility matrix with rows of whole vectors.
 struct Table {
   std::vector<float> rows, factors;  // factors: its diagonal
-  bool diagonal = true;
+  bool diagonal;
 
-  Table(const float* table, int64_t channels, int64_t width) : rows(channels * width), factors(width) {
+  Table(const float* table, int64_t channels, int64_t width)
+      : rows(channels * width), factors(width), diagonal(is_diagonal(table, channels)) {
     for (int64_t k = 0; table && k < channels; ++k) {
-      for (int64_t c = 0; c < channels; ++c) {
-        rows[k * width + c] = table[k * channels + c];
-        diagonal &= k == c || table[k * channels + c] == 0.0f;
-      }
-      factors[k] = table[k * channels + k];
+      std::copy_n(table + k * channels, channels, &rows[k * width]);
+      factors[k] = table[k * (channels + 1)];
     }
   }
 };
@@ -129,49 +123,41 @@ SEGTOOL_INLINE void softmax(float* z, int64_t channels, int64_t width) {
   }
 }
 
-// Channel-last rows are read where they lie; whole vectors reach into the next row, so the last run of the array, as
-// any other layout, is copied to a tile of its own.
-SEGTOOL_INLINE Rows rows_of(const float* values, const Layout& layout, bool last, int64_t start, int count,
-                            const Task& t, float* tile) {
+// Rows are read where they lie; whole vectors reach into the next row, so the last run of the array is copied to a tile
+// of its own.
+SEGTOOL_INLINE Rows rows_of(const float* values, bool last, int64_t start, int count, const Task& t, float* tile) {
   if (!values) return {nullptr, 0};
-  const Strides s = strides(layout, start, 0);
-  if (layout.channels_last && !last) return {values + s.begin, s.pixel};
-  read_tile(values, s, count, int(t.channels), tile, t.width);
+  if (!last) return {values + start * t.channels, t.channels};
+  for (int p = 0; p < count; ++p) copy_row(values + (start + p) * t.channels, int(t.channels), tile + p * t.width);
   return {tile, t.width};
 }
 
 // Pixels [begin, end) of the batch. Each of the four tiles has kTile rows.
 SEGTOOL_CLONES void update_pixels(const Task& t, int64_t begin, int64_t end, float* tiles) {
   const Update& u = t.u;
-  const int64_t size = kTile * t.width, total = u.n * u.unary_layout.pixels;
+  const int64_t size = kTile * t.width, total = u.n * u.pixels;
   float* z = tiles;
-  for (int64_t start = begin; start < end;) {
-    const int count = run_length(u.unary_layout, start, end);
+  for (int64_t start = begin; start < end; start += kTile) {
+    const int count = int(std::min<int64_t>(kTile, end - start));
     // A group may reach beyond its run too.
     const bool last = start + count + kGroup + kLanes > total;
-    const Rows unary = rows_of(u.unary, u.unary_layout, last, start, count, t, tiles + size);
-    const Rows spatial = rows_of(u.spatial, u.message_layout, last, start, count, t, tiles + 2 * size);
-    Rows bilateral = rows_of(u.bilateral, u.message_layout, last, start, count, t, tiles + 3 * size);
-    if (u.sliced) {
-      slice_rows(*u.sliced, start, count, tiles + 3 * size);
-      bilateral = {tiles + 3 * size, t.width};
-    }
+    const Rows unary = rows_of(u.unary, last, start, count, t, tiles + size);
+    const Rows spatial = rows_of(u.spatial, last, start, count, t, tiles + 2 * size);
+    const Rows bilateral = rows_of(u.bilateral, last, start, count, t, tiles + 3 * size);
     for (int p = 0; p < count; p += kGroup) {
       local_updates(t, unary, spatial, bilateral, p, z);
       if (u.normalize) softmax(z + p * t.width, t.channels, t.width);
     }
-    write_tile(z, t.width, strides(u.out_layout, start, 0), count, int(t.channels), u.out);
-    start += count;
+    for (int p = 0; p < count; ++p) copy_row(z + p * t.width, int(t.channels), u.out + (start + p) * t.channels);
   }
 }
 
 }  // namespace
 
-void segtool::update(const Update& u) {
-  const int64_t channels = u.unary_layout.channels, total = u.n * u.unary_layout.pixels;
-  const int64_t width = (channels + kLanes - 1) / kLanes * kLanes;
-  const Table spatial(u.spatial_table, channels, width), bilateral(u.bilateral_table, channels, width);
-  const Task task{u, channels, width, spatial, bilateral};
+void segtool::update_rows(const Update& u) {
+  const int64_t width = (u.channels + kLanes - 1) / kLanes * kLanes, total = u.n * u.pixels;
+  const Table spatial(u.spatial_table, u.channels, width), bilateral(u.bilateral_table, u.channels, width);
+  const Task task{u, u.channels, width, spatial, bilateral};
   const int64_t tasks = (total + kPixelsATask - 1) / kPixelsATask;
   std::atomic<bool> out_of_memory{false};
 #pragma omp parallel if (tasks > 1)
@@ -185,14 +171,4 @@ void segtool::update(const Update& u) {
     }
   }
   if (out_of_memory) throw std::bad_alloc();
-}
-
-int segtool_mean_field_update(const float* unary, const float* spatial, const float* bilateral,
-                              const float* spatial_table, const float* bilateral_table, int64_t n, int64_t channels,
-                              int64_t pixels, int normalize, int channels_last, float* out) try {
-  const Layout layout{channels, pixels, channels_last != 0};
-  update({unary, spatial, bilateral, spatial_table, bilateral_table, layout, layout, layout, n, normalize != 0, out});
-  return 0;
-} catch (const std::bad_alloc&) {
-  return fail("out of memory in a mean-field update");
 }
