@@ -50,8 +50,10 @@ class Torch:
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
         import torch
 
+        from segtool.train.allocator import keep_freed_memory
         from segtool.train.models import DenseCRF, KernelWidths
 
+        keep_freed_memory()  # as training and evaluation do
         self.inference = torch.inference_mode
         self.logits, self.image = torch.from_numpy(logits), torch.from_numpy(image)
         self.crf = DenseCRF(logits.shape[1], KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS)
