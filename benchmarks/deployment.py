@@ -42,25 +42,30 @@ def main() -> None:
     print(write_results("deployment", rows, options.out, cold_start=cold))
 
 
-def untrained(folder: Path) -> Path:
+def untrained(folder: Path, class_count: int = CLASSES) -> Path:
     """A checkpoint with weights as they are initialised."""
     config = load_config("camvid-small", [])
-    classes = [ClassInfo(id=i, name=str(i), color=(20 * i, 0, 0)) for i in range(CLASSES)]
-    crf = DenseCRF(CLASSES, KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS, iterations=ITERATIONS)
-    segmenter = Segmenter(build_network(config.model, CLASSES).eval(), InputContract(), crf)
+    classes = [ClassInfo(id=i, name=str(i), color=(10 * i, 0, 0)) for i in range(class_count)]
+    crf = DenseCRF(class_count, KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS, iterations=ITERATIONS)
+    segmenter = Segmenter(build_network(config.model, class_count).eval(), InputContract(), crf)
     about = TrainedOn(dataset="none", split="train", image_count=0, fingerprint="")
     save_checkpoint(folder / "m.safetensors", segmenter, make_card(config, segmenter, classes, 255, about))
     return folder / "m.safetensors"
+
+
+def without_crf(run: Path, folder: Path) -> Path:
+    """A checkpoint of the network alone."""
+    segmenter, card = load_segmenter(run)
+    segmenter.crf = None
+    save_checkpoint(folder / "network.safetensors", segmenter, card.model_copy(update={"crf": None}))
+    return folder / "network.safetensors"
 
 
 def measure(run: Path, folder: Path, image: Any, runs: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Milliseconds, medians of runs in turn."""
     with_crf, alone = folder / "crf.onnx", folder / "network.onnx"
     export_onnx(run, with_crf, iterations=ITERATIONS)
-    segmenter, card = load_segmenter(run)
-    segmenter.crf = None
-    save_checkpoint(folder / "network.safetensors", segmenter, card.model_copy(update={"crf": None}))
-    export_onnx(folder / "network.safetensors", alone, probabilities=True)
+    export_onnx(without_crf(run, folder), alone, probabilities=True)
     model, network = segtool.runtime.load(with_crf), segtool.runtime.load(alone)
     probabilities = network(image).probabilities
     assert probabilities is not None

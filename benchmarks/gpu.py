@@ -1,10 +1,12 @@
 """All checks that need a GPU, in one command: the tests marked `gpu`, then timings with JSON.
 
-Timings are of CUDA graphs on the device's own clock. The roofline is the least time in which the device could move
-what a filter must at least read and write, at the bandwidth that a copy reaches there.
+Of the operators first: CUDA graphs, on the device's own clock. The roofline is the least time in which the device could
+move what a filter must at least read and write, at the bandwidth that a copy reaches there. Then of a whole model in
+every backend (`backends.py`).
 """
 
 import argparse
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -16,12 +18,12 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 from torch import Tensor
 
-from segtool.bilateral import library, torch_cuda, torch_plain
+from segtool.bilateral import library, torch_cuda
 from segtool.train.models import DenseCRF, KernelWidths
 
 SIZES = ((500, 375, 21), (1000, 750, 21), (2048, 1024, 19), (512, 512, 150))
 WIDTHS, WEIGHTS = KernelWidths(3.0, 80.0, 13.0), (3.0, 10.0)
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS, MODELS = Path(__file__).parents[1] / "tests", Path(__file__).parent / "backends.py"
 
 
 def device_ms(call: Callable[[], Any], runs: int) -> float:
@@ -89,10 +91,16 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
         q = values.softmax(1)
         for _ in range(10):
             bilateral = torch_cuda.filter_values(q, built, now, reverse=False, deterministic=False)
-            spatial = torch_plain.spatial_filter(q, WIDTHS.spatial_gamma)
-            q = torch_plain.mean_field_update(values, spatial, bilateral, *tables, True)
-            q = q.contiguous(memory_format=torch.channels_last)
+            spatial = torch_cuda.spatial_filter(q, WIDTHS.spatial_gamma, now)
+            q = torch_cuda.mean_field_update([values, spatial, bilateral, *tables], True, now)
         return q
+
+    def spatial_message() -> Tensor:
+        return torch_cuda.spatial_filter(values, WIDTHS.spatial_gamma, torch.cuda.current_stream().cuda_stream)
+
+    def update() -> Tensor:
+        now = torch.cuda.current_stream().cuda_stream
+        return torch_cuda.mean_field_update([values, values, values, *tables], True, now)
 
     crf = DenseCRF(classes, WIDTHS, WEIGHTS).cuda()
     filter_ms = device_ms(graph_of(message).replay, runs)
@@ -104,6 +112,8 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
         "filter": filter_ms,
         "filter, roofline": round(floor, 4),
         "share of roofline": round(floor / filter_ms, 3),
+        "spatial filter": device_ms(graph_of(spatial_message).replay, runs),
+        "update": device_ms(graph_of(update).replay, runs),
         "filter, deterministic": device_ms(graph_of(lambda: message(True)).replay, runs),
         "lattice + 10 iterations, graph": device_ms(graph_of(mean_field).replay, runs),
         # Waits once, for the number of vertices: not a graph.
@@ -128,10 +138,13 @@ def main() -> None:
         "device": torch.cuda.get_device_name(),
         "cuda": torch.version.cuda,
         "copy_bandwidth_gb_per_s": round(bandwidth / 1e6, 1),
+        "tensorrt_is_there": importlib.util.find_spec("tensorrt") is not None,
         "tests_passed": tests == 0,
     }
     print(write_results("gpu", rows, options.out, **facts))
-    sys.exit(tests)
+    command = [sys.executable, str(MODELS), "--device", "cuda", "--runs", str(options.runs), "--out", str(options.out)]
+    models = subprocess.run(command, check=False).returncode
+    sys.exit(tests or models)
 
 
 if __name__ == "__main__":
