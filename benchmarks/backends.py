@@ -25,6 +25,7 @@ from deployment import untrained, without_crf
 from numpy.typing import NDArray
 
 import segtool.runtime
+from segtool.cli.timing import interleaved_times
 from segtool.errors import SegtoolError
 from segtool.export.graph import DeployedGraph
 from segtool.export.half import halve
@@ -38,13 +39,8 @@ SIZES, CLASSES = ("480x360", "2048x1024"), 19
 
 
 def median_ms(call: Callable[[], Any], runs: int) -> float:
-    """Median wall time of a call, after two that warm up."""
-    times = []
-    for _ in range(runs + 2):
-        start = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[2:])
+    """Median wall time of a call, after one that warms up."""
+    return 1000 * statistics.median(interleaved_times([call], runs)[0])
 
 
 class Torch:
