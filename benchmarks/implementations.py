@@ -159,29 +159,17 @@ IMPLEMENTATIONS: dict[str, Any] = {
 
 def export_crf(classes: int, path: Path) -> None:
     """Writes the CRF of ten iterations as ONNX: logits and image to logits, function bodies inside."""
-    import warnings
-
     import onnx
     import torch
 
-    from segtool.export.operators import OPSET, function_bodies, translation_table
+    from segtool.export.operators import function_bodies, translation_table
     from segtool.export.tidy import tidy
+    from segtool.export.trace import trace
     from segtool.train.models import DenseCRF, KernelWidths
 
     crf = DenseCRF(classes, KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS, iterations=10).eval()
-    warnings.simplefilter("ignore")  # the exporter warns that two inputs share a size
     dims = {0: torch.export.Dim("N"), 2: torch.export.Dim("H"), 3: torch.export.Dim("W")}
-    program = torch.onnx.export(
-        crf,
-        (torch.zeros(2, classes, 40, 50), torch.zeros(2, 3, 40, 50)),
-        dynamo=True,
-        dynamic_shapes=(dims, dims),
-        input_names=["logits", "image"],
-        opset_version=OPSET,
-        optimize=False,
-        custom_translation_table=translation_table(),
-        verbose=False,
-    )
-    model = tidy(program)
+    examples = [torch.zeros(2, classes, 40, 50), torch.zeros(2, 3, 40, 50)]
+    model = tidy(trace(crf, examples, [dims, dims], inputs=["logits", "image"], translations=translation_table()))
     model.functions.extend(function_bodies(crf.to_card()))
     onnx.save(model, path)

@@ -98,17 +98,11 @@ def _enclose(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _corner_keys(origin: Tensor, rank: Tensor, packing: KeyPacking) -> Tensor:
     """Packed keys [P,6] of the vertices with remainder 0..5."""
-    base = sum(
-        ((origin[:, i] - packing.low[i]) * packing.stride[i] for i in range(DIMENSIONS)),
-        torch.zeros_like(origin[:, 0]),
-    )
-    keys = []
-    for k in range(CORNERS):
-        key = base + k
-        for i in range(DIMENSIONS):
-            key = key - (rank[:, i] > DIMENSIONS - k).to(torch.int64) * packing.stride[i]
-        keys.append(key)
-    return torch.stack(keys, dim=1)
+    low, stride = origin.new_tensor(packing.low), origin.new_tensor(packing.stride)
+    base = ((origin[:, :DIMENSIONS] - low) * stride).sum(1)
+    rank = rank[:, :DIMENSIONS]
+    wrapped = [((rank > DIMENSIONS - k).to(torch.int64) * stride).sum(1) for k in range(CORNERS)]
+    return torch.stack([base + k - wrapped[k] for k in range(CORNERS)], dim=1)
 
 
 def _neighbors(unique: Tensor, packing: KeyPacking) -> Tensor:
@@ -124,22 +118,23 @@ def _neighbors(unique: Tensor, packing: KeyPacking) -> Tensor:
     together, number = torch.unique(torch.cat([unique, wanted]), sorted=True, return_inverse=True)
     none = torch.zeros_like(together) + count
     vertex_of = none.scatter(0, number[:count], torch.arange(count, device=unique.device))
-    return vertex_of[number[count:]].reshape(CORNERS, 2, count).to(torch.int32)
+    return vertex_of.index_select(0, number[count:]).reshape(CORNERS, 2, count).to(torch.int32)
 
 
 def _filter_pixels(pixels: Tensor, vertex: Tensor, weight: Tensor, neighbor: Tensor, reverse: bool) -> Tensor:
     """Splat, blur, slice of pixel-major values [P,C]. The last lattice row is "none" and stays zero."""
     count = neighbor.shape[2]
     none = torch.zeros_like(pixels[:1])
-    vertex, neighbor = vertex.to(torch.int64), neighbor.to(torch.int64)
+    corners, weights = torch.split(vertex.to(torch.int64), 1, dim=1), torch.split(weight, 1, dim=1)
+    neighbor = neighbor.to(torch.int64)
     lattice = torch.zeros((count + 1, pixels.shape[1]), dtype=pixels.dtype, device=pixels.device)
-    for k in range(CORNERS):
+    for corner, w in zip(corners, weights, strict=True):
         # Exported as ScatterElements. index_add would become ScatterND, whose additions to the same row
         # ONNX Runtime's CPU provider runs in parallel and loses.
-        lattice = lattice.scatter_add(0, vertex[:, k : k + 1].expand_as(pixels), pixels * weight[:, k : k + 1])
+        lattice = lattice.scatter_add(0, corner.expand_as(pixels), pixels * w)
     axes = range(CORNERS - 1, -1, -1) if reverse else range(CORNERS)
     for axis in axes:
-        before, after = lattice[neighbor[axis, 0]], lattice[neighbor[axis, 1]]
+        before, after = (lattice.index_select(0, neighbor[axis, side]) for side in (0, 1))
         lattice = torch.cat([lattice[:count] + 0.5 * (before + after), none])
-    corners = [lattice[vertex[:, k]] * weight[:, k : k + 1] for k in range(CORNERS)]
-    return sum(corners, torch.zeros_like(pixels))
+    parts = [lattice.index_select(0, corner[:, 0]) * w for corner, w in zip(corners, weights, strict=True)]
+    return sum(parts, torch.zeros_like(pixels))

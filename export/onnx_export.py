@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from segtool.card import METADATA_KEY, ModelCard
+from segtool.export import network
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.int8 import Target, quantize_network
-from segtool.export.operators import DOMAIN, OPSET, VERSION, function_bodies, translation_table
-from segtool.export.quiet import quiet
+from segtool.export.network import Placeholder, fill_placeholder
+from segtool.export.operators import DOMAIN, VERSION, function_bodies, translation_table
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
+from segtool.export.trace import Dims, trace
+from segtool.export.trial import trials, try_out
 from segtool.train.checkpoint import load_segmenter
+from segtool.train.models import Segmenter
 
 
 class Calibration(NamedTuple):
@@ -50,49 +54,42 @@ def export_onnx(
 
     Returns:
         The card that the file holds.
+
+    Raises:
+        SegtoolError: the network cannot be exported, or not for every size. Nothing is written then.
     """
     segmenter, card = load_segmenter(run)
     if card.crf is not None and segmenter.crf is not None:
         segmenter.crf.iterations = iterations or card.crf.iterations
         card = card.model_copy(update={"crf": segmenter.crf.to_card()})
-    # The padding inside makes every size divisible; the network's own check cannot see that in a trace.
-    network: Any = segmenter.network
-    network.requires_divisible_input_shape = False
+    cases = trials(segmenter, size)
     if fp16:
         halve(segmenter)
         card = card.model_copy(update={"precision": "float16"})
-    with quiet():
-        model = _trace(DeployedGraph(segmenter, probabilities), size)
-        if card.crf is not None:
-            model.functions.extend(function_bodies(card.crf))
-            if not any(o.domain == DOMAIN for o in model.opset_import):
-                model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    model = _traced(segmenter, len(card.classes), probabilities, size)
+    if card.crf is not None:
+        model.functions.extend(function_bodies(card.crf))
+        if not any(o.domain == DOMAIN for o in model.opset_import):
+            model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
     if int8 is not None:
         model = quantize_network(model, int8.images, int8.target)
         card = card.model_copy(update={"precision": "int8"})
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    save_onnx(model, out)
+    save_onnx(model, out, try_out=lambda file: try_out(file, cases, compare=int8 is None))
     return card
 
 
-def _trace(graph: DeployedGraph, size: tuple[int, int] | None) -> ModelProto:
+def _traced(segmenter: Segmenter, classes: int, probabilities: bool, size: tuple[int, int] | None) -> ModelProto:
     dim = torch.export.Dim
-    dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
+    dims: Dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
     height, width = size or (96, 64)
     # Batch 2: a batch of one would be taken for a constant.
-    example = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
-    program = torch.onnx.export(
-        graph,
-        (example,),
-        dynamo=True,
-        dynamic_shapes=(dims,),
-        input_names=[INPUT],
-        output_names=graph.output_names,
-        opset_version=OPSET,
-        optimize=False,
-        custom_translation_table=translation_table(),
-        verbose=False,
-    )
-    model = tidy(program)
-    model.producer_name = "segtool"
-    return model
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    trained, segmenter.network = segmenter.network, Placeholder(classes)
+    graph = DeployedGraph(segmenter, probabilities)
+    translations = translation_table() | network.translations()
+    model = trace(graph, [example], [dims], inputs=[INPUT], outputs=graph.output_names, translations=translations)
+    fill_placeholder(model, trained, segmenter.stride)
+    tidied = tidy(model)
+    tidied.producer_name = "segtool"
+    return tidied

@@ -18,8 +18,9 @@ from segtool.bilateral.geometry import key_packing
 from segtool.card import CrfCard
 from segtool.errors import SegtoolError
 from segtool.export.tidy import tidy
+from segtool.export.trace import OPSET, trace
 
-DOMAIN, VERSION, OPSET = "segtool", 1, 18
+DOMAIN, VERSION = "segtool", 1
 # The largest image side for which a portable body is made, and the least that is worth making one for.
 _LARGEST_SIDE, _SMALLEST_SIDE = 16384, 1024
 _PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}  # read by TensorRT's parser
@@ -159,18 +160,8 @@ def _exported(
 ) -> FunctionProto:
     """A module from [N,channels,H,W] as a function of standard operators."""
     dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
-    program = torch.onnx.export(
-        module.eval(),
-        (torch.zeros(2, channels, 12, 10),),
-        dynamo=True,
-        dynamic_shapes=(dims,),
-        input_names=[argument],
-        output_names=outputs,
-        opset_version=OPSET,
-        optimize=False,
-        verbose=False,
-    )
-    graph = tidy(program).graph
+    model = trace(module, [torch.zeros(2, channels, 12, 10)], [dims], inputs=[argument], outputs=outputs)
+    graph = tidy(model).graph
     constants = [
         helper.make_node("Constant", [], [tensor.name], value=_unnamed(tensor)) for tensor in graph.initializer
     ]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -13,12 +14,15 @@ LARGEST_FILE = 1_800_000_000  # bytes; a protobuf file ends at 2 GiB
 _SMALLEST_TENSOR = 1024  # bytes; smaller ones stay in the file
 
 
-def save_onnx(model: ModelProto, path: Path, *, check: bool = True) -> list[Path]:
+def save_onnx(
+    model: ModelProto, path: Path, *, check: bool = True, try_out: Callable[[Path], None] | None = None
+) -> list[Path]:
     """Checks and writes a model.
 
     Args:
         check: whether it must be what ONNX and the operators' schemas allow. What TensorRT is given is not: there a
             lattice has one output more.
+        try_out: called with the file before it takes its place, which it does not if this raises.
 
     Returns:
         What was written: the file; for a model of more than `LARGEST_FILE` also `NAME.onnx.data` with its weights,
@@ -34,6 +38,8 @@ def save_onnx(model: ModelProto, path: Path, *, check: bool = True) -> list[Path
         onnx.save(model, folder / path.name)
         if check:
             onnx.checker.check_model(folder / path.name)  # by its path: also beyond what fits into memory as one piece
+        if try_out is not None:
+            try_out(folder / path.name)
         written = sorted(folder.iterdir(), key=lambda file: file.name, reverse=True)  # weights before what names them
         for file in written:
             os.replace(file, path.parent / file.name)

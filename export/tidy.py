@@ -1,20 +1,18 @@
 """Cleaning what torch's exporter writes."""
 
+import onnx_ir as ir
 from onnx import ModelProto
 from onnx_ir.passes import common
 from onnxscript import optimizer
-from torch.onnx import ONNXProgram
 
 from segtool.export.names import name_nodes
 
 
-def tidy(program: ONNXProgram | None) -> ModelProto:
+def tidy(model: ir.Model) -> ModelProto:
     """Folds constants, merges equal nodes, drops unused ones, names the rest, and drops the exporter's notes.
 
     The exporter's own optimizer does more than a runtime needs and takes most of a minute.
     """
-    assert program is not None
-    model = program.model
     optimizer.fold_constants(model)
     common.RemoveUnusedNodesPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -23,4 +21,4 @@ def tidy(program: ONNXProgram | None) -> ModelProto:
     common.RemoveUnusedNodesPass()(model)
     name_nodes(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
-    return program.model_proto
+    return ir.to_proto(model)

@@ -57,7 +57,7 @@ def command(
         raise SegtoolError("--out must end in .onnx", where=out)
     fixed = None if size is None else parse_size(size, "--size")
     calibration = _calibration(calibrate, calibration_images, target) if calibrate is not None else None
-    echo("exporting, a minute or so")
+    echo("exporting, half a minute or so")
     card = export_onnx(
         run,
         out,

@@ -1,0 +1,104 @@
+"""The first run of an exported file, before it takes its place: does it run at sizes and in batches other than the one
+that was traced, and is what it gives what PyTorch gives?
+
+Some networks write the example's size into their graph. This finds them; how near a file is to PyTorch is for `segtool
+verify` to measure.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import segtool.runtime
+from segtool.errors import SegtoolError
+from segtool.prediction import Prediction
+from segtool.train.models import Segmenter
+from segtool.train.predict import TorchPredictor
+
+Image = NDArray[np.uint8]
+
+# A graph for another size is far outside both, a float16 network or one with ties between classes is not.
+_LEAST_AGREEMENT, _LARGEST_MEAN_DP = 0.9, 0.01
+_STRIDE = 32
+
+
+class Trial(NamedTuple):
+    """A batch of images of one size, and what PyTorch gives for each."""
+
+    images: Sequence[Image]
+    expected: Sequence[Prediction]
+
+    def __str__(self) -> str:
+        height, width = self.images[0].shape[:2]
+        return f"{len(self.images)}x{height}x{width}"
+
+
+def trials(segmenter: Segmenter, size: tuple[int, int] | None) -> list[Trial]:
+    """What a file exported from a segmenter is tried with.
+
+    Args:
+        segmenter: in float32.
+        size: height and width, where the file takes no other.
+
+    Raises:
+        SegtoolError: the network itself takes no such images.
+    """
+    predictor = TorchPredictor(segmenter)
+    found = []
+    for images in _batches(size, max(segmenter.stride, _STRIDE)):
+        try:
+            found.append(Trial(images, [predictor(image) for image in images]))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            height, width = images[0].shape[:2]
+            raise SegtoolError(
+                f"the network takes no image of {height}x{width}: {str(error).splitlines()[0]}",
+                where="in PyTorch",
+                mend="give a size that it takes: --size HxW",
+            ) from error
+    return found
+
+
+def try_out(file: Path, cases: Sequence[Trial], *, compare: bool = True) -> None:
+    """Runs a file in ONNX Runtime.
+
+    Args:
+        file: as `save_onnx` writes it.
+        cases: of the segmenter that it comes from.
+        compare: whether it is the same network; one in 8 bits is not.
+
+    Raises:
+        SegtoolError: it does not run, or gives something else.
+    """
+    model = segtool.runtime.load(file, backend="cpu")
+    mend = "give the size that it is for: --size HxW" if model.backend.size == (None, None) else None
+    for case in cases:
+        try:
+            got = model.batch(case.images)
+        except SegtoolError as error:
+            raise SegtoolError(f"the exported network does not run: {error.what}", where=case, mend=mend) from error
+        if compare and not _alike(case.expected, got):
+            raise SegtoolError("the exported network gives other labels than PyTorch's", where=case, mend=mend)
+
+
+def _batches(size: tuple[int, int] | None, stride: int) -> Iterator[list[Image]]:
+    rng = np.random.default_rng(0)
+    if size is not None:
+        yield [_picture(rng, *size)]
+        return
+    yield [_picture(rng, 9 * stride - 5, 12 * stride + 3)]
+    yield [_picture(rng, 8 * stride, 10 * stride) for _ in range(2)]
+
+
+def _picture(rng: np.random.Generator, height: int, width: int) -> Image:
+    """Squares of one colour each, and a little noise."""
+    squares = rng.integers(16, 240, (height // 16 + 1, width // 16 + 1, 3)).repeat(16, 0).repeat(16, 1)
+    return (squares[:height, :width] + rng.integers(-8, 9, (height, width, 3))).astype(np.uint8)
+
+
+def _alike(expected: Sequence[Prediction], got: Sequence[Prediction]) -> bool:
+    agreement = np.mean([(one.labels == other.labels).mean() for one, other in zip(expected, got, strict=True)])
+    dp = np.mean([np.abs(one.confidence - other.confidence).mean() for one, other in zip(expected, got, strict=True)])
+    return bool(agreement >= _LEAST_AGREEMENT or dp <= _LARGEST_MEAN_DP)  # false for NaN
