@@ -96,7 +96,7 @@ SEGTOOL_API int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t
                                           int64_t vertex_count, int32_t* vertex, float* weight, int32_t* neighbor,
                                           const int32_t* status, void* workspace, void* stream);
 // deterministic != 0: the same bits on every call, by sums in fixed point. Indices must be in range: they are not
-// checked. out must not be values.
+// checked. out must not be values. vertex and weight must be aligned to 8 bytes.
 SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int deterministic);
 SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight,
                                     const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,

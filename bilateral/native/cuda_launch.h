@@ -1,5 +1,7 @@
-// Launching kernels. A kernel is a function of thread_index() and of its arguments; it uses no shared memory and no
-// warp operations, so that the tests can run the same source on a CPU (tests/bilateral/cuda_on_cpu).
+// Launching kernels, of two kinds, so that the tests can run the same source on a CPU (tests/bilateral/cuda_on_cpu).
+// Either a function of thread_index() and of its arguments. Or, where the threads of a block work together, a function of
+// block_index() and its arguments that is a sequence of phases, each_thread(...): every phase of a block ends before the
+// next begins, and what one hands to the next lies in shared_memory(). Neither uses warp operations.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -19,6 +21,27 @@ template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t count, cudaStream_t stream, Arguments... arguments) {
   constexpr int kThreads = 256;
   if (count > 0) kernel<<<unsigned((count + kThreads - 1) / kThreads), kThreads, 0, stream>>>(arguments...);
+}
+
+__device__ inline int64_t block_index() { return blockIdx.x; }
+
+__device__ inline float* shared_memory() {
+  extern __shared__ float memory[];
+  return memory;
+}
+
+// Calls phase(thread of the block, threads of the block). All threads of a block must come here.
+template <class Phase>
+__device__ void each_thread(const Phase& phase) {
+  phase(int(threadIdx.x), int(blockDim.x));
+  __syncthreads();
+}
+
+// Runs `kernel` for block_index() = 0 .. blocks - 1, with so many bytes of shared memory each; never waits.
+template <class... Parameters, class... Arguments>
+void launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int threads, int64_t bytes, cudaStream_t stream,
+                   Arguments... arguments) {
+  kernel<<<unsigned(blocks), unsigned(threads), size_t(bytes), stream>>>(arguments...);
 }
 
 #endif

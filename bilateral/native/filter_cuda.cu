@@ -1,9 +1,9 @@
 // Splat, blur, slice on CUDA. Everything runs on the caller's stream in the caller's workspace; nothing is allocated
 // and nothing waits.
 //
-// A thread has one channel of a run of neighbouring pixels; threads of neighbouring channels lie side by side, so
-// lattice rows are read and written in whole. Neighbouring pixels mostly share their vertices: their sums stay in
-// registers and reach the lattice by few atomic additions.
+// In a splat a thread has one channel of a run of neighbouring pixels; threads of neighbouring channels lie side by
+// side, so lattice rows are read and written in whole. Neighbouring pixels mostly share their vertices: their sums stay
+// in registers and reach the lattice by few atomic additions.
 #include "filter_cuda.h"
 
 #include <cmath>
@@ -11,6 +11,8 @@
 
 #include "api.h"
 #include "cuda_launch.h"
+#include "errors.h"
+#include "host_device.h"
 
 namespace {
 
@@ -21,23 +23,25 @@ using segtool::cuda::thread_index;
 using Fixed = unsigned long long;  // additions wrap around, so negative numbers add up as they should
 constexpr int kRun = 16;           // pixels of a thread
 
-// Where a thread works.
+// Where a thread works: pixels begin..end of the batch, all of one image, and where the first one's value is. From pixel
+// to pixel it is `step` floats.
 struct Place {
-  int64_t channel, begin, end;
+  int64_t channel, begin, end, index, step;
 };
 
-__device__ Place place_of_thread(int64_t channels, int64_t total) {
-  const int64_t i = thread_index(), begin = i / channels * kRun;
-  return {i % channels, begin, begin + kRun < total ? begin + kRun : total};
+SEGTOOL_HD int64_t runs_of_image(const Filter& f) { return (f.pixels + kRun - 1) / kRun; }
+
+__device__ Place place_of_thread(const Filter& f) {
+  const int64_t i = thread_index(), channel = i % f.channels, run = i / f.channels;
+  const int64_t image = run / runs_of_image(f), within = run % runs_of_image(f) * kRun, first = image * f.pixels;
+  if (image >= f.n) return {};
+  const int64_t end = within + kRun < f.pixels ? within + kRun : f.pixels;
+  const int64_t index = f.channels_last ? (first + within) * f.channels + channel
+                                        : first * f.channels + channel * f.pixels + within;
+  return {channel, first + within, first + end, index, f.channels_last ? f.channels : 1};
 }
 
-int64_t thread_count(const Filter& f) { return (f.total() + kRun - 1) / kRun * f.channels; }
-
-// Index of a channel of a pixel of the batch in values and out.
-__device__ int64_t index_of(const Filter& f, int64_t pixel, int64_t channel) {
-  if (f.channels_last) return pixel * f.channels + channel;
-  return (pixel / f.pixels * f.channels + channel) * f.pixels + pixel % f.pixels;
-}
+int64_t thread_count(const Filter& f) { return f.n * runs_of_image(f) * f.channels; }
 
 // Fixed point of the deterministic mode: integers add up to the same in any order. The scale leaves room for the sum
 // of all pixels (a weight is below 4) and follows the largest value; it is NaN if that is not finite.
@@ -76,35 +80,49 @@ struct FixedLattice {
   }
 };
 
+// The six vertices, or weights, of a pixel: one row of [P,6], read in three pieces.
+template <class T>
+struct alignas(8) Corners {
+  T at[kCorners];
+};
+
+template <class T>
+__device__ Corners<T> corners(const T* rows, int64_t pixel) {
+  return reinterpret_cast<const Corners<T>*>(rows)[pixel];
+}
+
 // A pixel without a vertex (index = capacity) is left out.
 template <class Lattice>
 __device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
-  int64_t row[kCorners];
-  float sum[kCorners];
-  for (int64_t p = place.begin; p < place.end; ++p) {
-    const float value = f.values ? f.values[index_of(f, p, place.channel)] : 1.0f;
+  const int none = int(f.capacity), channels = int(f.channels);
+  const float* value_at = f.values + place.index;
+  Corners<int32_t> row = corners(f.vertex, place.begin);
+  float sum[kCorners] = {};
+  for (int64_t p = place.begin; p < place.end; ++p, value_at += place.step) {
+    const float value = f.values ? *value_at : 1.0f;
+    const Corners<int32_t> vertex = corners(f.vertex, p);
+    const Corners<float> weight = corners(f.weight, p);
     for (int k = 0; k < kCorners; ++k) {
-      const int64_t vertex = f.vertex[p * kCorners + k];
-      if (p == place.begin || vertex != row[k]) {
-        if (p > place.begin && row[k] < f.capacity) lattice.add(row[k] * f.channels + place.channel, sum[k]);
-        row[k] = vertex;
+      if (vertex.at[k] != row.at[k]) {
+        if (row.at[k] < none) lattice.add(int64_t(row.at[k]) * channels + place.channel, sum[k]);
+        row.at[k] = vertex.at[k];
         sum[k] = 0.0f;
       }
-      sum[k] += f.weight[p * kCorners + k] * value;
+      sum[k] += weight.at[k] * value;
     }
   }
   for (int k = 0; k < kCorners; ++k) {
-    if (row[k] < f.capacity) lattice.add(row[k] * f.channels + place.channel, sum[k]);
+    if (row.at[k] < none) lattice.add(int64_t(row.at[k]) * channels + place.channel, sum[k]);
   }
 }
 
 __global__ void splat(Filter f, float* lattice) {
-  const Place place = place_of_thread(f.channels, f.total());
+  const Place place = place_of_thread(f);
   if (place.begin < place.end) splat_run(f, place, FloatLattice{lattice});
 }
 
 __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bits) {
-  const Place place = place_of_thread(f.channels, f.total());
+  const Place place = place_of_thread(f);
   const double scale = fixed_scale(largest_bits, f.total());
   if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
 }
@@ -126,14 +144,34 @@ __global__ void blur(const int32_t* before, const int32_t* after, int64_t channe
   }
 }
 
-__global__ void slice(Filter f, const float* lattice) {
-  const Place place = place_of_thread(f.channels, f.total());
-  for (int64_t p = place.begin; p < place.end; ++p) {
+__global__ void slice_channels(Filter f, const float* lattice) {
+  const Place place = place_of_thread(f);
+  const float* column = lattice + place.channel;
+  const int channels = int(f.channels);
+  float* out = f.out + place.index;
+  for (int64_t p = place.begin; p < place.end; ++p, out += place.step) {
+    const Corners<int32_t> vertex = corners(f.vertex, p);
+    const Corners<float> weight = corners(f.weight, p);
     float sum = 0.0f;
-    for (int k = 0; k < kCorners; ++k) {
-      sum += f.weight[p * kCorners + k] * lattice[f.vertex[p * kCorners + k] * f.channels + place.channel];
-    }
-    f.out[index_of(f, p, place.channel)] = sum;
+    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[int64_t(vertex.at[k]) * channels];
+    *out = sum;
+  }
+}
+
+// For planes a thread has all channels of a pixel: threads side by side write side by side, and read the same rows of
+// the lattice where neighbouring pixels share vertices.
+__global__ void slice_planes(Filter f, const float* lattice) {
+  const int64_t pixel = thread_index();
+  if (pixel >= f.total()) return;
+  const Corners<int32_t> vertex = corners(f.vertex, pixel);
+  const Corners<float> weight = corners(f.weight, pixel);
+  const float* row[kCorners];
+  for (int k = 0; k < kCorners; ++k) row[k] = lattice + int64_t(vertex.at[k]) * f.channels;
+  float* out = f.out + pixel / f.pixels * f.channels * f.pixels + pixel % f.pixels;
+  for (int64_t c = 0; c < f.channels; ++c) {
+    float sum = 0.0f;
+    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * row[k][c];
+    out[c * f.pixels] = sum;
   }
 }
 
@@ -159,6 +197,9 @@ int64_t segtool::cuda::filter_workspace(int64_t channels, int64_t capacity, bool
 }
 
 int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream) {
+  if (reinterpret_cast<uintptr_t>(f.vertex) % 8 || reinterpret_cast<uintptr_t>(f.weight) % 8) {
+    return fail("vertex and weight must be aligned to 8 bytes");
+  }
   auto* fixed = static_cast<Fixed*>(workspace);
   float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.rows()) : static_cast<float*>(workspace);
   float* to = from + f.rows();
@@ -174,7 +215,12 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
     launch(blur, f.rows(), stream, before, before + f.capacity, f.channels, f.capacity, from, to);
     std::swap(from, to);
   }
-  launch(slice, thread_count(f), stream, f, from);
+  const float* blurred = from;
+  if (f.channels_last) {
+    launch(slice_channels, thread_count(f), stream, f, blurred);
+  } else {
+    launch(slice_planes, f.total(), stream, f, blurred);
+  }
   return launched("CUDA filter");
 }
 

@@ -8,11 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define SEGTOOL_HD __host__ __device__ inline
-#else
-#define SEGTOOL_HD inline __attribute__((always_inline))
-#endif
+#include "host_device.h"
 
 namespace segtool {
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.bilateral import torch_cuda, torch_ops
+from segtool.bilateral import torch_cuda, torch_mean_field, torch_ops
 from segtool.train.models import DenseCRF, KernelWidths
 
 pytestmark = [
@@ -26,6 +26,24 @@ def test_same_filter_as_on_the_cpu(image, layout, reverse):
     got = torch_ops.bilateral_filter(values.cuda(), *lattice, reverse)
     assert got.stride() == values.stride()
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 19, 21, 40, 100, 150, 255])
+def test_same_spatial_kernel_and_update_as_on_the_cpu(layout, channels):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 2, channels, 67, 45, generator=generator)
+    values = [part.contiguous(memory_format=layout) for part in values]
+    tables = [torch.randn(channels, channels, generator=generator) / channels**0.5 for _ in range(2)]
+    on_gpu = [part.cuda() for part in values]
+    for sigma in (0.4, 3.0, 50.0):
+        got = torch_mean_field.spatial_filter(on_gpu[0], sigma)
+        torch.testing.assert_close(got.cpu(), torch_mean_field.spatial_filter(values[0], sigma), rtol=1e-4, atol=1e-5)
+    for normalize in (True, False):
+        got = torch_mean_field.mean_field_update(*on_gpu, *[table.cuda() for table in tables], normalize)
+        expected = torch_mean_field.mean_field_update(*values, *tables, normalize)
+        assert got.stride() == values[0].stride()
+        torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_deterministic_mode_gives_the_same_bits(image):

@@ -99,6 +99,22 @@ def test_bad_arguments_are_refused(cuda, emulated, sigmas, capacity, message):
             cuda.build_lattice(image, *sigmas, STREAM)
 
 
+def test_lattices_out_of_line_are_refused(cuda):
+    image, alpha, beta = IMAGES["noise"]
+    vertex, weight, neighbor, _ = cuda.build_lattice(image, alpha, beta, STREAM)
+    aside = torch.cat([torch.zeros(1), weight.reshape(-1)])[1:].reshape(weight.shape)
+    with pytest.raises(SegtoolError, match="aligned to 8 bytes"):
+        cuda.filter_values(
+            torch.rand(1, 1, 25, 31), (vertex, aside, neighbor), STREAM, reverse=False, deterministic=False
+        )
+
+
+def test_more_channels_than_a_block_takes_are_refused(cuda):
+    values = [torch.rand(1, 1024, 1, 2)] * 3
+    with pytest.raises(SegtoolError, match="at most 1023 channels"):
+        cuda.mean_field_update([*values, *[torch.eye(1024)] * 2], True, STREAM)
+
+
 def test_deterministic_sums_do_not_depend_on_the_order(cuda, emulated):
     image, alpha, beta = IMAGES["noise"]
     values = 1e6 * torch.randn(1, 3, 25, 31)
@@ -122,11 +138,19 @@ def test_a_value_that_is_not_finite_never_becomes_a_number(cuda, bad):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 17, 23), (1, 3, 1, 40)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *[(1, 1, 1, 1), (2, 5, 17, 23), (1, 3, 1, 40), (3, 21, 9, 19)],
+        # From 32 and 64 channels on a thread of the update has fewer pixels, from 128 and 256 on a warp has.
+        *[(2, 40, 9, 8), (1, 100, 7, 9), (2, 150, 3, 7), (1, 255, 5, 4), (1, 400, 2, 5)],
+    ],
+    ids=str,
+)
 def test_spatial_kernel_and_update(cuda, layout, shape):
     generator = torch.Generator().manual_seed(0)
     values = [torch.randn(shape, generator=generator).contiguous(memory_format=layout) for _ in range(3)]
-    tables = [torch.randn(shape[1], shape[1], generator=generator) for _ in range(2)]
+    tables = [torch.randn(shape[1], shape[1], generator=generator) / shape[1] ** 0.5 for _ in range(2)]
     for sigma in (0.4, 3.0, 50.0):
         got = cuda.spatial_filter(values[0], sigma, STREAM)
         assert got.stride() == values[0].stride()

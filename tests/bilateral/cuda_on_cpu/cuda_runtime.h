@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -86,6 +87,35 @@ void launch(void (*kernel)(Parameters...), int64_t count, cudaStream_t, Argument
     const uint64_t index = (i * (2 * thread_order() * 40503 + 1) + thread_order()) % padded;
     if (index >= threads) continue;
     thread_index_slot() = int64_t(index);
+    kernel(arguments...);
+  }
+}
+
+// Threads of the block that runs now, and what they share.
+struct Block {
+  int64_t index = 0;
+  int threads = 0;
+  std::vector<float> memory;
+};
+inline Block& block() {
+  static Block now;
+  return now;
+}
+inline int64_t block_index() { return block().index; }
+inline float* shared_memory() { return block().memory.data(); }
+
+template <class Phase>
+void each_thread(const Phase& phase) {
+  const int threads = block().threads, begin = int(thread_order() % uint64_t(threads));
+  for (int i = 0; i < threads; ++i) phase((begin + i) % threads, threads);
+}
+
+template <class... Parameters, class... Arguments>
+void launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int threads, int64_t bytes, cudaStream_t,
+                   Arguments... arguments) {
+  for (int64_t i = 0; i < blocks; ++i) {
+    // What it holds at first is not a number: nobody may count on it.
+    block() = {blocks - 1 - i, threads, std::vector<float>(size_t(bytes) / sizeof(float), NAN)};
     kernel(arguments...);
   }
 }

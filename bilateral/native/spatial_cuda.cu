@@ -1,0 +1,171 @@
+// The spatial kernel on CUDA: on the caller's stream, in its workspace, without waiting.
+//
+// Two passes of a blur along one side. What bounds them is how many values are loaded for a multiplication, so a thread
+// computes a run of outputs and keeps what they share in registers. Threads that lie side by side load side by side.
+#include <cmath>
+
+#include "api.h"
+#include "cuda_launch.h"
+#include "host_device.h"
+#include "limits.h"
+
+namespace {
+
+using segtool::cuda::launch;
+using segtool::cuda::thread_index;
+constexpr int kRun = 8;  // outputs of a thread
+
+constexpr int64_t kLongestSide = 1 << 28;  // so that positions and taps are int
+
+SEGTOOL_HD int64_t runs(int64_t length) { return (length + kRun - 1) / kRun; }
+
+SEGTOOL_HD int64_t tap_count(int64_t radius) { return runs(2 * radius + 1) * kRun; }
+
+// Workspace: the taps g(-radius)..g(radius) and zeros up to a whole number of runs; r = (sum of g over the image's
+// side)^-1/2 of every row and column; as in spatial_cpu.cpp.
+struct Spatial {
+  int64_t planes, height, width, inner, radius;
+  double sigma;
+  float *taps, *rows, *columns, *between;
+
+  SEGTOOL_HD int64_t row() const { return width * inner; }
+};
+
+Spatial carve(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma, void* workspace) {
+  Spatial s{planes, height, width, inner, segtool::spatial_radius(sigma, height, width), sigma};
+  s.taps = static_cast<float*>(workspace);
+  s.rows = s.taps + tap_count(s.radius);
+  s.columns = s.rows + height;
+  s.between = s.columns + width;
+  return s;
+}
+
+__device__ double tap(const Spatial& s, int64_t x) { return exp(-0.5 * double(x * x) / (s.sigma * s.sigma)); }
+
+__device__ float normalisation(const Spatial& s, int64_t at, int64_t length) {
+  double degree = 0;
+  for (int64_t x = -s.radius; x <= s.radius; ++x) {
+    if (at + x >= 0 && at + x < length) degree += tap(s, x);
+  }
+  return float(1.0 / sqrt(degree));
+}
+
+__global__ void prepare(Spatial s) {
+  const int64_t i = thread_index(), taps = tap_count(s.radius);
+  if (i < taps) {
+    s.taps[i] = i <= 2 * s.radius ? float(tap(s, i - s.radius)) : 0.0f;
+  } else if (i < taps + s.height) {
+    s.rows[i - taps] = normalisation(s, i - taps, s.height);
+  } else if (i < taps + s.height + s.width) {
+    s.columns[i - taps - s.height] = normalisation(s, i - taps - s.height, s.width);
+  }
+}
+
+// Blurs `first` .. first + kRun - 1 of a line of `length`, whose values are `step` floats apart. scale: of each, or null.
+__device__ void blur_run(const Spatial& s, int first, int length, const float* line, int64_t step, const float* scale,
+                         float* sum) {
+  const int taps = int(tap_count(s.radius));
+  int next = first - int(s.radius);
+  int64_t offset = next * step;
+  const auto take = [&] {
+    float value = 0.0f;
+    if (unsigned(next) < unsigned(length)) value = scale ? scale[next] * line[offset] : line[offset];
+    ++next;
+    offset += step;
+    return value;
+  };
+  float window[kRun];  // a ring: at tap t, output k needs window[(t + k) % kRun]
+#pragma unroll
+  for (int k = 0; k < kRun; ++k) sum[k] = 0.0f;
+#pragma unroll
+  for (int k = 0; k + 1 < kRun; ++k) window[k] = take();
+  for (int t = 0; t < taps; t += kRun) {
+#pragma unroll
+    for (int j = 0; j < kRun; ++j) {  // unrolled, so that the ring stays in registers
+      window[(j + kRun - 1) % kRun] = take();
+      const float weight = s.taps[t + j];
+#pragma unroll
+      for (int k = 0; k < kRun; ++k) sum[k] += weight * window[(j + k) % kRun];
+    }
+  }
+}
+
+// Down the columns, whose neighbours are a row apart. The scales of rows and columns for the next pass go in here, where
+// threads side by side share the one and have the other side by side.
+__global__ void blur_columns(Spatial s, const float* in, float* out) {
+  const int64_t row = s.row(), i = thread_index(), lane = i % row, run = i / row % runs(s.height);
+  const int64_t plane = i / row / runs(s.height), base = plane * s.height * row + lane;
+  if (plane >= s.planes) return;
+  const int first = int(run) * kRun, height = int(s.height);
+  float sum[kRun];
+  blur_run(s, first, height, in + base, row, s.rows, sum);
+  const float scale = s.columns[lane / s.inner];
+#pragma unroll
+  for (int k = 0; k < kRun; ++k) {
+    if (first + k < height) out[base + (first + k) * row] = scale * s.rows[first + k] * sum[k];
+  }
+}
+
+// Along the rows of values whose channels lie together: threads side by side have channels side by side.
+__global__ void blur_rows_of_channels(Spatial s, const float* in, float* out) {
+  const int64_t i = thread_index(), channel = i % s.inner, run = i / s.inner % runs(s.width);
+  const int64_t line = i / s.inner / runs(s.width), base = line * s.row() + channel;
+  if (line >= s.planes * s.height) return;
+  const int first = int(run) * kRun, width = int(s.width);
+  float sum[kRun];
+  blur_run(s, first, width, in + base, s.inner, nullptr, sum);
+#pragma unroll
+  for (int k = 0; k < kRun; ++k) {
+    if (first + k < width) out[base + (first + k) * s.inner] = s.columns[first + k] * sum[k];
+  }
+}
+
+// Along the rows of planes: a run along a row would have threads side by side load a run apart. So a thread has the same
+// column of several rows, which share the taps.
+__global__ void blur_rows_of_planes(Spatial s, const float* in, float* out) {
+  const int64_t i = thread_index(), line = i / s.width * kRun, lines = s.planes * s.height;
+  if (line >= lines) return;
+  const int x = int(i % s.width), radius = int(s.radius), width = int(s.width);
+  const int count = int(lines - line < kRun ? lines - line : kRun);
+  const int begin = x < radius ? 0 : x - radius, end = width - x <= radius ? width : x + radius + 1;
+  const float* taps = s.taps + radius - x;
+  const float* row[kRun];
+  // Rows beyond the last are the last again, and not written.
+  for (int k = 0; k < kRun; ++k) row[k] = in + (line + (k < count ? k : count - 1)) * s.width;
+  float sum[kRun] = {};
+#pragma unroll 4
+  for (int at = begin; at < end; ++at) {
+    const float weight = taps[at];
+#pragma unroll
+    for (int k = 0; k < kRun; ++k) sum[k] += weight * row[k][at];
+  }
+#pragma unroll
+  for (int k = 0; k < kRun; ++k) {
+    if (k < count) out[(line + k) * s.width + x] = s.columns[x] * sum[k];
+  }
+}
+
+}  // namespace
+
+int64_t segtool_cuda_spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma) {
+  if (segtool::check_spatial(planes, height, width, inner, sigma)) return -1;
+  const int64_t taps = tap_count(segtool::spatial_radius(sigma, height, width));
+  return int64_t(sizeof(float)) * (taps + height + width + planes * height * width * inner);
+}
+
+int segtool_cuda_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width, int64_t inner,
+                                double sigma, float* out, void* workspace, void* stream_handle) {
+  if (segtool::check_spatial(planes, height, width, inner, sigma)) return 1;
+  if (height > kLongestSide || width > kLongestSide) return segtool::fail("values: a side of more than 2^28 pixels");
+  const auto stream = static_cast<cudaStream_t>(stream_handle);
+  const Spatial s = carve(planes, height, width, inner, sigma, workspace);
+  const float* between = s.between;
+  launch(prepare, tap_count(s.radius) + height + width, stream, s);
+  launch(blur_columns, planes * runs(height) * s.row(), stream, s, values, s.between);
+  if (inner == 1) {
+    launch(blur_rows_of_planes, runs(planes * height) * width, stream, s, between, out);
+  } else {
+    launch(blur_rows_of_channels, planes * height * runs(width) * inner, stream, s, between, out);
+  }
+  return segtool::cuda::launched("CUDA spatial filter");
+}
