@@ -15,6 +15,8 @@ from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference
 from segtool.export.difference import Case, Difference, Limits
 from segtool.files import atomic_path
+from segtool.images import resized
+from segtool.runtime.backend import Backend
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.predict import TorchPredictor
@@ -39,8 +41,8 @@ def verify(
 ) -> list[ParityRecord]:
     """Compares an exported file or engine with the checkpoint that it came from.
 
-    Each image is run as it is; the first few also cropped to an odd size, if the file takes any size, and as a batch of
-    two with their mirror images.
+    Each image is run as it is, or in the nearest size that the file takes; where it takes such, the first few also
+    cropped to an odd size, and as a batch of two with their mirror images.
 
     Args:
         run: run folder or checkpoint.
@@ -59,7 +61,7 @@ def verify(
     reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
     differences = [Difference(len(card.classes)) for _ in backends]
     for number, case in enumerate(cases):
-        for batch in _batches(case, backends[0], varied=number < _VARIED):
+        for batch in _batches(case, backends[0].backend, varied=number < _VARIED):
             expected = [reference(one.image) for one in batch]
             for difference, backend in zip(differences, backends, strict=True):
                 difference.update(batch, expected, backend.batch([one.image for one in batch]))
@@ -98,15 +100,25 @@ def _backends(model: Path) -> list[segtool.runtime.Model]:
     return found
 
 
-def _batches(case: Case, model: segtool.runtime.Model, varied: bool) -> Iterator[list[Case]]:
-    yield [case]
+def _batches(case: Case, backend: Backend, varied: bool) -> Iterator[list[Case]]:
+    """Batches that the backend takes, of an image that it may not take."""
+    n, height, width = backend.nearest((1, case.image.shape[0], case.image.shape[1]))
+    case = _fitted(case, height, width)
+    yield [case] * n
     if not varied:
         return
-    mirrored = Case(np.ascontiguousarray(case.image[:, ::-1]), None if case.truth is None else case.truth[:, ::-1])
-    yield [case, mirrored]
-    height, width = (max(1, side * 5 // 7 - 1 + side * 5 // 7 % 2) for side in case.image.shape[:2])  # odd
-    if model.backend.size == (None, None):
-        yield [Case(*(None if part is None else part[:height, :width].copy() for part in case))]  # type: ignore[arg-type]
+    if backend.nearest((2, height, width))[0] == 2:
+        yield [case, Case(*(None if part is None else np.ascontiguousarray(part[:, ::-1]) for part in case))]  # type: ignore[arg-type]
+    height, width = (max(1, side * 5 // 7 - 1 + side * 5 // 7 % 2) for side in (height, width))  # odd
+    if backend.nearest((n, height, width)) == (n, height, width):
+        yield n * [Case(*(None if part is None else part[:height, :width].copy() for part in case))]  # type: ignore[arg-type]
+
+
+def _fitted(case: Case, height: int, width: int) -> Case:
+    if case.image.shape[:2] == (height, width):
+        return case
+    truth = None if case.truth is None else resized(case.truth, height, width, labels=True)
+    return Case(resized(case.image, height, width), truth)
 
 
 def _explained(

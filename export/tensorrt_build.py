@@ -114,6 +114,12 @@ def read_exported(source: Path) -> ModelProto:
         raise SegtoolError("not an ONNX file", where=source, mend="segtool export RUN writes one") from error
 
 
+def fixed_size(model: ModelProto) -> tuple[int | None, int | None]:
+    """Height and width that an exported model takes; None for any."""
+    height, width = (side.dim_value or None for side in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+    return height, width
+
+
 def _parsed(trt: Any, builder: Any, model: ModelProto, source: Path) -> Any:
     flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED  # the types of the file are the types of the engine
     network = builder.create_network(1 << int(flag))

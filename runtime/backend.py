@@ -37,6 +37,10 @@ class Backend(Protocol):
     size: tuple[int | None, int | None]
     concurrency: int
 
+    def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of batches (N, H, W): the one nearest to `shape` that it takes."""
+        ...
+
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Runs a batch uint8 [N,H,W,3]. May be called from several threads.
 

@@ -68,6 +68,11 @@ class OnnxRuntimeBackend:
         self.name = f"ONNX Runtime {device.upper()}, {kernels}"
         self._outputs = [output.name for output in self.session.get_outputs()]
 
+    def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """See `Backend`."""
+        n, height, width = shape
+        return n, self.size[0] or height, self.size[1] or width
+
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend`."""
         try:

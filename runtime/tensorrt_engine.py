@@ -29,12 +29,12 @@ class TensorRTBackend:
         SegtoolError: no such engine, one of another machine, or TensorRT cannot run here.
     """
 
-    size: tuple[int | None, int | None] = (None, None)
     concurrency = SLOTS
 
     def __init__(self, path: Path) -> None:
         self.record: EngineRecord = read_record(path)
         self.card, self._path = self.record.card, path
+        self.size = self.record.profile.size
         trt, self._device = tensorrt(), cuda_device()
         check_machine(self.record, this_machine(trt, self._device), path)
         self.name = f"TensorRT {trt.__version__}"
@@ -51,6 +51,10 @@ class TensorRTBackend:
             _outputs_of(trt, self._engine),
         )
         self._slots = Slots(self._execution)
+
+    def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """See `Backend`."""
+        return self.record.profile.nearest(shape)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend`."""

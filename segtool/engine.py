@@ -36,6 +36,17 @@ class Profile(BaseModel):
         """Whether the engine takes images of a shape."""
         return len(shape) == 4 and all(a <= s <= b for a, s, b in zip(self.min, shape, self.max, strict=True))
 
+    def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of batches (N, H, W) that the engine takes, the nearest."""
+        n, height, width = (max(a, min(s, b)) for a, s, b in zip(self.min[:3], shape, self.max[:3], strict=True))
+        return n, height, width
+
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """Height and width, where the engine takes no other; else None."""
+        height, width = (a if a == b else None for a, b in zip(self.min[1:3], self.max[1:3], strict=True))
+        return height, width
+
 
 class EngineRecord(BaseModel):
     """The sidecar of an engine, `model.engine.json`."""

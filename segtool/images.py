@@ -193,6 +193,12 @@ def scaled_to_width(image: RGB, width: int) -> RGB:
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
 
 
+def resized(image: NDArray[np.uint8], height: int, width: int, *, labels: bool = False) -> NDArray[np.uint8]:
+    """A picture [H,W,3], bilinear, or labels [H,W], which are not mixed, at another size."""
+    how = Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR
+    return np.array(Image.fromarray(image).resize((width, height), how))
+
+
 def data_uri(image: Image.Image, form: str = "PNG", **options: Any) -> str:
     """The picture as a `data:` address, so that a page needs no file beside it.
 

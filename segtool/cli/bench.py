@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import backend_option, echo, model_argument
+from segtool.cli.options import backend_option, echo, model_argument, parse_size
 
 if TYPE_CHECKING:
     from segtool.images import RGB
     from segtool.runtime import BackendName
 
+_USUAL = (360, 480)  # height, width
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -20,7 +21,7 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 @model_argument
 @click.option("--against", type=click.Path(path_type=Path), multiple=True, help="More models, timed in turn with it.")
 @click.option("--image", type=click.Path(path_type=Path), help="Image to run; smooth noise of --size when not given.")
-@click.option("--size", default="480x360", show_default=True, metavar="WxH")
+@click.option("--size", metavar="HxW", help="360x480 when not given, or the nearest that MODEL takes.")
 @click.option("--runs", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images in a run.")
 @click.option("--threads", type=click.IntRange(1), help="All cores when not given.")
@@ -31,7 +32,7 @@ def command(
     model: Path,
     against: tuple[Path, ...],
     image: Path | None,
-    size: str,
+    size: str | None,
     runs: int,
     batch: int,
     threads: int | None,
@@ -46,10 +47,11 @@ def command(
     """
     from segtool.cli.models import open_model
     from segtool.cli.timing import interleaved_times
+    from segtool.images import read_image
 
-    pixels = _image(image, size)
     models = [model, *against]
     predictors = [open_model(m, backend=backend, threads=threads)[0] for m in models]
+    pixels = read_image(image) if image is not None else _noise(*_size(size, predictors[0], batch))
     times = interleaved_times([_call(p, pixels, batch) for p in predictors], runs)
     rows = [_row(*pair, batch) for pair in zip(models, times, strict=True)]
     for row, path, predictor in zip(rows, models, predictors, strict=True):
@@ -57,7 +59,7 @@ def command(
         row["stages"] = _stages(path, predictor, pixels, batch)
         if cold:
             row["cold"] = _cold(path, backend, pixels)
-    _print(rows, f"milliseconds, {batch} x {pixels.shape[1]}x{pixels.shape[0]}, {runs} runs")
+    _print(rows, f"milliseconds, {batch}x{pixels.shape[0]}x{pixels.shape[1]}, {runs} runs")
     if out is not None:
         _write(out, rows, {"width": pixels.shape[1], "height": pixels.shape[0], "batch": batch, "runs": runs})
         echo(f"written: {out}, {out.with_suffix('.png')}")
@@ -159,17 +161,18 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _image(path: Path | None, size: str) -> "RGB":
+def _size(text: str | None, predictor: Any, batch: int) -> tuple[int, int]:
+    if text is not None:
+        return parse_size(text, "--size")
+    if not hasattr(predictor, "backend"):  # PyTorch
+        return _USUAL
+    _, height, width = predictor.backend.nearest((batch, *_USUAL))
+    return height, width
+
+
+def _noise(height: int, width: int) -> "RGB":
+    """Smooth noise: plain noise would give every pixel lattice vertices of its own, as no photo does."""
     import numpy as np
 
-    from segtool.errors import SegtoolError
-    from segtool.images import read_image
-
-    if path is not None:
-        return read_image(path)
-    width, separator, height = size.partition("x")
-    if not (separator and width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise SegtoolError("--size must be WIDTHxHEIGHT", where=size)
-    # Smooth noise: plain noise would give every pixel lattice vertices of its own, as no photo does.
-    coarse = np.random.default_rng(0).integers(0, 256, (int(height) // 16 + 2, int(width) // 16 + 2, 3), np.uint8)
-    return coarse.repeat(16, 0).repeat(16, 1)[: int(height), : int(width)].copy()
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    return coarse.repeat(16, 0).repeat(16, 1)[:height, :width].copy()

@@ -8,15 +8,15 @@ import click
 from segtool.cli.options import echo, exported, progress_bar
 
 if TYPE_CHECKING:
-    from segtool.engine import Profile
+    from segtool.engine import Profile, Shape
 
 
 @click.command("build")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; MODEL.engine when not given.")
-@click.option("--min", "smallest", default="1x64x64", show_default=True, metavar="NxHxW", help="Smallest batch, image.")
-@click.option("--opt", "usual", default="1x480x640", show_default=True, metavar="NxHxW", help="What to be fastest at.")
-@click.option("--max", "largest", default="1x1080x1920", show_default=True, metavar="NxHxW", help="Largest.")
+@click.option("--min", "smallest", metavar="NxHxW", help="Smallest batch and image; 1x64x64 when not given.")
+@click.option("--opt", "usual", metavar="NxHxW", help="What to be fastest at; 1x480x640 when not given.")
+@click.option("--max", "largest", metavar="NxHxW", help="Largest; 1x1080x1920 when not given.")
 @click.option("--level", default=3, show_default=True, type=click.IntRange(0, 5), help="Optimization level.")
 @click.option("--timing-cache", type=click.Path(path_type=Path), help="Read and written; the next build is faster.")
 @click.option(
@@ -30,15 +30,18 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     out: Path | None,
-    smallest: str,
-    usual: str,
-    largest: str,
+    smallest: str | None,
+    usual: str | None,
+    largest: str | None,
     level: int,
     timing_cache: Path | None,
     vertices_per_pixel: float,
     prepare_only: bool,
 ) -> None:
-    """Build a TensorRT engine of MODEL (.onnx, or a run folder that was exported), on the GPU that will run it."""
+    """Build a TensorRT engine of MODEL (.onnx, or a run folder that was exported), on the GPU that will run it.
+
+    A MODEL that was exported for one size has that as height and width of all three.
+    """
     from segtool.errors import SegtoolError
 
     model = exported(model)
@@ -47,10 +50,10 @@ def command(
     if prepare_only:
         _prepare(model, out or model.with_suffix(".tensorrt.onnx"), vertices_per_pixel)
         return
-    from segtool.export.tensorrt_build import build_engine
+    from segtool.export.tensorrt_build import build_engine, fixed_size, read_exported
     from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
 
-    profile = _profile(smallest, usual, largest)
+    profile = _profile(smallest, usual, largest, fixed_size(read_exported(model)))
     trt, device = tensorrt(), cuda_device()
     out = out or model.with_suffix(".engine")
     with progress_bar("building") as progress:
@@ -76,22 +79,33 @@ def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
     echo(f"written: {out}")
 
 
-def _profile(smallest: str, usual: str, largest: str) -> "Profile":
+def _profile(
+    smallest: str | None, usual: str | None, largest: str | None, fixed: tuple[int | None, int | None]
+) -> "Profile":
     from segtool.engine import Profile
     from segtool.errors import SegtoolError
 
-    shapes = [_shape(text, option) for text, option in ((smallest, "--min"), (usual, "--opt"), (largest, "--max"))]
-    least, opt, most = shapes
-    if not all(a <= b <= c for a, b, c in zip(*shapes, strict=True)):
-        raise SegtoolError("--min, --opt and --max must rise", where=f"{smallest}, {usual}, {largest}")
+    least = _shape("--min", smallest, (1, 64, 64), fixed)
+    most = _shape("--max", largest, (1, 1080, 1920), fixed)
+    opt = _shape("--opt", usual, Profile(min=least, opt=least, max=most).nearest((1, 480, 640)), fixed)
+    if not all(a <= b <= c for a, b, c in zip(least, opt, most, strict=True)):
+        where = ", ".join("x".join(map(str, shape[:3])) for shape in (least, opt, most))
+        raise SegtoolError("--min, --opt and --max must rise", where=where)
     return Profile(min=least, opt=opt, max=most)
 
 
-def _shape(text: str, option: str) -> tuple[int, int, int, int]:
+def _shape(
+    option: str, text: str | None, default: tuple[int, int, int], fixed: tuple[int | None, int | None]
+) -> "Shape":
+    """Of a model of fixed size that is the default, and nothing else can be asked for."""
     from segtool.errors import SegtoolError
 
+    if text is None:
+        return default[0], fixed[0] or default[1], fixed[1] or default[2], 3
     parts = text.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
         raise SegtoolError(f"{option} must be BATCHxHEIGHTxWIDTH", where=text)
     n, height, width = map(int, parts)
+    if (fixed[0] or height, fixed[1] or width) != (height, width):
+        raise SegtoolError(f"the model was exported for {fixed[0]}x{fixed[1]}", where=f"{option} {text}")
     return n, height, width, 3

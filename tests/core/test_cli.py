@@ -150,7 +150,7 @@ def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
 
 
 def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path):
-    arguments = ("bench", tiny_onnx, "--size", "64x48", "--runs", "4", "--cold", "--out", "b.json")
+    arguments = ("bench", tiny_onnx, "--size", "48x64", "--runs", "4", "--cold", "--out", "b.json")
     result = _segtool(*arguments, "--against", tiny_run, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "p50" in result.stdout
@@ -166,7 +166,7 @@ def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path
 
 
 def test_bench_in_batches(tiny_run, tiny_onnx, tmp_path):
-    result = _segtool("bench", tiny_onnx, "--size", "64x48", "--runs", "1", "--batch", "3", cwd=tmp_path)
-    assert "3 x 64x48" in result.stdout
+    result = _segtool("bench", tiny_onnx, "--size", "48x64", "--runs", "1", "--batch", "3", cwd=tmp_path)
+    assert "3x48x64" in result.stdout
     assert _segtool("bench", tiny_onnx, "--size", "64", cwd=tmp_path).returncode == 2
     assert "one image at a time" in _segtool("bench", tiny_run, "--batch", "2", cwd=tmp_path).stderr

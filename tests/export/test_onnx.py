@@ -5,10 +5,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from segtool.bilateral import library, torch_lattice
 from segtool.card import METADATA_KEY, CrfCard, parse_card
+from segtool.cli import cli
 from segtool.errors import SegtoolError
 from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
@@ -151,6 +153,12 @@ def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
     assert model(photo[:48, :64].copy()).labels.shape == (48, 64)
     with pytest.raises(SegtoolError, match="exported for height 48"):
         model(photo[:50, :64].copy())
+    truth = np.zeros(photo.shape[:2], np.uint8)
+    for record in verify(tiny_run, out, [Case(photo, truth), Case(photo[:48, :64].copy())]):
+        assert record.passed
+        assert record.shapes == ["1x48x64", "2x48x64"]
+    bench = CliRunner().invoke(cli, ["bench", str(out), "--runs", "1"])
+    assert "1x48x64, 1 runs" in bench.output
 
 
 def test_parity_passes_and_a_foreign_checkpoint_fails(tiny_run, tiny_onnx, tmp_path, photo):

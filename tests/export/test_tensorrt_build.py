@@ -8,7 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from segtool.cli import cli
+from segtool.cli import build, cli
 from segtool.engine import Machine, Profile, read_record
 from segtool.errors import SegtoolError
 from segtool.export.operators import translation_table
@@ -134,6 +134,34 @@ def test_refusals_of_parser_and_builder_leave_nothing(trt, tiny_onnx, tmp_path):
 def test_command_refuses(tiny_onnx, monkeypatch, options, message):
     result = CliRunner().invoke(cli, ["build", str(tiny_onnx), *options])
     assert message in str(result.exception)
+
+
+FIXED = (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("given", "fixed", "expected"),
+    [
+        ((None, None, None), (None, None), [(1, 64, 64), (1, 480, 640), (1, 1080, 1920)]),
+        ((None, None, "4x256x800"), (None, None), [(1, 64, 64), (1, 256, 640), (4, 256, 800)]),
+        ((None, None, None), FIXED, [(1, *FIXED)] * 3),
+        (("1x48x64", None, "8x48x64"), FIXED, [(1, *FIXED), (1, *FIXED), (8, *FIXED)]),
+    ],
+)
+def test_profiles(given, fixed, expected):
+    profile = build._profile(*given, fixed)
+    assert [shape[:3] for shape in (profile.min, profile.opt, profile.max)] == expected
+    assert profile.size == fixed
+
+
+def test_nothing_but_its_size_can_be_asked_of_a_model_of_fixed_size():
+    with pytest.raises(SegtoolError, match="exported for 48x64: --max 1x64x64"):
+        build._profile(None, None, "1x64x64", FIXED)
+
+
+def test_nearest_shape_of_a_profile():
+    assert PROFILE.nearest((4, 20, 100)) == (2, 32, 100)
+    assert PROFILE.holds((*PROFILE.nearest((0, 1000, 1)), 3))
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -15,6 +15,8 @@ import pytest
 
 from segtool.engine import EngineRecord, Machine, Profile, record_path, write_record
 from segtool.errors import SegtoolError
+from segtool.export.difference import Case
+from segtool.export.parity import verify
 from segtool.runtime import load, tensorrt_engine, tensorrt_slots
 from segtool.runtime.cuda_device import device_view, this_machine
 
@@ -195,6 +197,13 @@ def engine(tensorrt_bindings, tiny_onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(tensorrt_engine, "buffer_view", lambda buffer, *kind: buffer.array(*kind))
     monkeypatch.setattr("cuda.core.LegacyPinnedMemoryResource", lambda: SimpleNamespace(allocate=Buffer))
     return SimpleNamespace(path=path, played=played, device=device, trt=trt, onnx=tiny_onnx)
+
+
+def test_verification_gives_it_what_it_takes(engine, tiny_run, photo):
+    small, large = photo[:40, :56].copy(), np.tile(photo, (2, 1, 1))[:150, :60].copy()
+    (record,) = verify(tiny_run, engine.path, [Case(small), Case(large)])
+    assert record.passed
+    assert record.shapes == ["1x128x60", "1x27x39", "1x40x56", "1x91x41", "2x128x60", "2x40x56"]
 
 
 def test_the_played_device_has_the_real_ones_signatures():
