@@ -11,3 +11,9 @@ class SegtoolError(Exception):
         self.what, self.where, self.mend = what, where, mend
         line = what if where is None else f"{what}: {where}"
         super().__init__(line if mend is None else f"{line} ({mend})")
+
+    def about(self, path: object) -> "SegtoolError":
+        """The same error, naming the file among many that it is about, unless it does."""
+        if str(path) in str(self):
+            return self
+        return SegtoolError(self.what, where=path if self.where is None else f"{path}: {self.where}", mend=self.mend)

@@ -156,9 +156,9 @@ def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path,
     failed = []
     with progress_bar("predicting") as progress:
         outcomes = run_overlapped(paths, read_image, predict, write, **pace._asdict())
-        for done, (_, error) in enumerate(outcomes, start=1):
+        for done, (path, error) in enumerate(outcomes, start=1):
             if error is not None:
-                failed.append(error)
+                failed.append(error.about(path))
             progress(done, len(paths))
     return failed
 

@@ -16,6 +16,7 @@ from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
 from segtool.export.operators import function_bodies, portable_side
 from segtool.export.parity import verify
+from segtool.images import save_image
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, save_checkpoint
 from segtool.train.predict import TorchPredictor
@@ -157,6 +158,10 @@ def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
     for record in verify(tiny_run, out, [Case(photo, truth), Case(photo[:48, :64].copy())]):
         assert record.passed
         assert record.shapes == ["1x48x64", "2x48x64"]
+    image = tmp_path / "photo.png"
+    save_image(image, photo)
+    predict = CliRunner().invoke(cli, ["predict", str(out), str(image), "--out", str(tmp_path / "masks")])
+    assert f"exported for height 48: {image}: image of {len(photo)}" in str(predict.exception)
     bench = CliRunner().invoke(cli, ["bench", str(out), "--runs", "1"])
     assert "1x48x64, 1 runs" in bench.output
 
