@@ -11,6 +11,9 @@ import numpy as np
 from segtool.bilateral.geometry import CORNERS
 from segtool.bilateral.library import cuda_call
 
+NAMESPACE, VERSION = "segtool", "1"  # of the plugins
+# By which TensorRT's parser takes a node to a plugin, whatever else goes by the node's name.
+NODE_ATTRIBUTES = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
 VERTICES_PER_PIXEL = 0.5  # photographs have a few per cent; six is the most there can be
 SMALLEST_CAPACITY = 1 << 14  # vertices of an image; small images have more of them a pixel
 

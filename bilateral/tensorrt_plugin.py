@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from segtool.bilateral.tensorrt_operators import OPERATORS, Extents, Field, Launch, Operator
+from segtool.bilateral.tensorrt_operators import NAMESPACE, OPERATORS, VERSION, Extents, Field, Launch, Operator
 
-NAMESPACE, VERSION = "segtool", "1"
 _registered: dict[str, list[Any]] = {}  # the registry of TensorRT does not keep creators alive
 
 

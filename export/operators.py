@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segtool.bilateral import torch_lattice, torch_plain
 from segtool.bilateral.geometry import key_packing
+from segtool.bilateral.tensorrt_operators import NODE_ATTRIBUTES
 from segtool.card import CrfCard
 from segtool.errors import SegtoolError
 from segtool.export.tidy import tidy
@@ -23,7 +24,6 @@ from segtool.export.trace import OPSET, trace
 DOMAIN, VERSION = "segtool", 1
 # The largest image side for which a portable body is made, and the least that is worth making one for.
 _LARGEST_SIDE, _SMALLEST_SIDE = 16384, 1024
-_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}  # read by TensorRT's parser
 
 
 def _schema(name: str, inputs: dict[str, str], outputs: dict[str, str], attributes: dict[str, Any]) -> defs.OpSchema:
@@ -46,7 +46,7 @@ def _schema(name: str, inputs: dict[str, str], outputs: dict[str, str], attribut
     )
 
 
-_PLUGIN_ATTRIBUTES = dict.fromkeys(_PLUGIN, str)
+_PLUGIN_ATTRIBUTES = dict.fromkeys(NODE_ATTRIBUTES, str)
 _LATTICE = {"vertex": "int32", "weight": "float", "neighbor": "int32"}
 _UPDATE = ("unary", "spatial", "bilateral", "spatial_table", "bilateral_table")
 _SCHEMAS = (
@@ -75,10 +75,10 @@ def translation_table() -> dict[Any, Any]:
     opset = Opset(DOMAIN, VERSION)
 
     def lattice(image: Any, spatial_sigma: float, color_sigma: float) -> Any:
-        return opset.BilateralLattice(image, spatial_sigma=spatial_sigma, color_sigma=color_sigma, **_PLUGIN)
+        return opset.BilateralLattice(image, spatial_sigma=spatial_sigma, color_sigma=color_sigma, **NODE_ATTRIBUTES)
 
     def filter_(values: Any, vertex: Any, weight: Any, neighbor: Any, reverse: bool = False) -> Any:
-        return opset.BilateralFilter(values, vertex, weight, neighbor, reverse=int(reverse), **_PLUGIN)
+        return opset.BilateralFilter(values, vertex, weight, neighbor, reverse=int(reverse), **NODE_ATTRIBUTES)
 
     def spatial(values: Any, sigma: float) -> Any:
         return opset.SpatialFilter(values, sigma=sigma)
@@ -137,7 +137,7 @@ class _PortableLattice(nn.Module):
 def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
     """The plain torch lattice, exported; the body cannot drift away from the tested code."""
     module = _PortableLattice(spatial_sigma, color_sigma)
-    attributes = ["spatial_sigma", "color_sigma", *_PLUGIN]
+    attributes = ["spatial_sigma", "color_sigma", *NODE_ATTRIBUTES]
     return _exported("BilateralLattice", module, "image", 3, list(_LATTICE), attributes)
 
 

@@ -9,8 +9,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import VERTICES_PER_PIXEL
-from segtool.bilateral.tensorrt_plugin import NAMESPACE, VERSION
+from segtool.bilateral.tensorrt_operators import NAMESPACE, NODE_ATTRIBUTES, VERTICES_PER_PIXEL
 from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import INPUT, STATUS, EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError
@@ -33,7 +32,7 @@ def prepare(model: ModelProto, vertices_per_pixel: float = VERTICES_PER_PIXEL) -
         if node.domain != NAMESPACE:
             continue
         known = {attribute.name for attribute in node.attribute}
-        wanted: dict[str, Any] = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
+        wanted: dict[str, Any] = dict(NODE_ATTRIBUTES)
         if node.op_type == "BilateralLattice":
             wanted["vertices_per_pixel"] = vertices_per_pixel
             node.output.append(STATUS)
