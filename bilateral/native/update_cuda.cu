@@ -27,9 +27,9 @@ struct Update {
   SEGTOOL_HD int tiles() const { return (int(channels) + kChannels - 1) / kChannels; }
 };
 
-// What a block has in shared memory: rows of its pixels.
+// What a block has in shared memory: rows of its pixels. The first is number `first` of the batch, `within` of `image`.
 struct Rows {
-  int64_t first;  // pixel of the batch
+  int64_t first, image, within;
   int count;
   float *z, *spatial, *bilateral;
 };
@@ -38,29 +38,33 @@ __device__ Rows rows_of_block(const Update& u) {
   const int64_t first = segtool::cuda::block_index() * u.pixels_per_block, left = u.total() - first;
   float* memory = segtool::cuda::shared_memory();
   const int size = u.pixels_per_block * u.width();
-  return {first, int(left < u.pixels_per_block ? left : u.pixels_per_block), memory, memory + size, memory + 2 * size};
+  const int count = int(left < u.pixels_per_block ? left : u.pixels_per_block);
+  return {first, first / u.pixels, first % u.pixels, count, memory, memory + size, memory + 2 * size};
+}
+
+// Where a value of the block lies in memory.
+__device__ int64_t index(const Update& u, const Rows& rows, int pixel, int channel) {
+  if (u.channels_last) return (rows.first + pixel) * u.channels + channel;
+  int64_t image = rows.image, within = rows.within + pixel;
+  for (; within >= u.pixels; within -= u.pixels) ++image;  // seldom, and a division costs more
+  return (image * u.channels + channel) * u.pixels + within;
 }
 
 // Calls visit(index in memory, index in a shared array) for what a thread moves, side by side with its neighbours.
 template <class Visit>
 __device__ void each_value(const Update& u, const Rows& rows, int thread, int threads, const Visit& visit) {
-  // What lies together in memory is the inner index: channels or pixels. Stepped, since a division costs more than all
-  // the rest.
-  const int channels = int(u.channels), inner = u.channels_last ? channels : u.pixels_per_block;
-  const int inner_step = threads % inner, outer_step = threads / inner;
-  const int64_t image = rows.first / u.pixels, within = rows.first % u.pixels;
-  int fast = thread % inner, slow = thread / inner;
-  while (slow < (u.channels_last ? rows.count : channels)) {
-    const int pixel = u.channels_last ? slow : fast, channel = u.channels_last ? fast : slow;
-    int64_t at = within + pixel, base = image * channels * u.pixels;
-    for (; !u.channels_last && at >= u.pixels; at -= u.pixels) base += channels * u.pixels;
-    const int64_t from = u.channels_last ? (rows.first + pixel) * channels + channel : base + channel * u.pixels + at;
-    if (pixel < rows.count) visit(from, pixel * u.width() + channel);
-    fast += inner_step;
-    slow += outer_step;
-    if (fast >= inner) {
-      fast -= inner;
-      ++slow;
+  // The inner of channel and pixel is the one that lies together in memory. Stepped, for want of a cheap division.
+  const int inner = u.channels_last ? int(u.channels) : u.pixels_per_block;
+  const int outer = u.channels_last ? rows.count : int(u.channels);
+  int i = thread % inner, o = thread / inner;
+  while (o < outer) {
+    const int pixel = u.channels_last ? o : i, channel = u.channels_last ? i : o;
+    if (pixel < rows.count) visit(index(u, rows, pixel, channel), pixel * u.width() + channel);
+    i += threads % inner;
+    o += threads / inner;
+    if (i >= inner) {
+      i -= inner;
+      ++o;
     }
   }
 }
