@@ -23,7 +23,8 @@ _EXAMPLE = (12, 8)  # strides of height and width: enough for any pyramid, neith
 
 @torch.library.custom_op("segtool::network", mutates_args=())
 def _network(x: Tensor, classes: int) -> Tensor:
-    raise NotImplementedError("only traced")
+    # Tracing asks for the shape below alone, and no exported file has the node: the network takes its place.
+    raise NotImplementedError("the placeholder of a network is only traced")
 
 
 @_network.register_fake
@@ -115,6 +116,6 @@ def _make_traceable(network: nn.Module) -> None:
 
 def _set_apart(part: ir.Graph) -> None:
     """Gives values names that none of the graph around has; parameters have such names already."""
-    for value in (*part.initializers.values(), *(output for node in part for output in node.outputs)):
+    for value in (*part.initializers.values(), *(output for node in part.all_nodes() for output in node.outputs)):
         if value.name and not value.name.startswith(_ROOT):
             value.name = f"{_ROOT}{value.name}"

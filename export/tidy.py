@@ -13,7 +13,6 @@ def tidy(model: ir.Model) -> ModelProto:
 
     The exporter's own optimizer does more than a runtime needs and takes most of a minute.
     """
-    common.NameFixPass()(model)  # a graph put together of two may name a value twice
     optimizer.fold_constants(model)
     common.RemoveUnusedNodesPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

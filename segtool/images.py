@@ -199,6 +199,15 @@ def resized(image: NDArray[np.uint8], height: int, width: int, *, labels: bool =
     return np.array(Image.fromarray(image).resize((width, height), how))
 
 
+def smooth_noise(height: int, width: int, seed: int = 0) -> RGB:
+    """Squares of random colours [H,W,3], to run a model on.
+
+    Plain noise would give every pixel lattice vertices of its own, as no photo does.
+    """
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    return coarse.repeat(16, 0).repeat(16, 1)[:height, :width].copy()
+
+
 def data_uri(image: Image.Image, form: str = "PNG", **options: Any) -> str:
     """The picture as a `data:` address, so that a page needs no file beside it.
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kThreads = 256, kChannels = 8;  // of a block at most; of a thread's tile
 constexpr int64_t kShared = 48 * 1024;        // bytes that a block can have on any device
+constexpr int64_t kMostChannels = 1023;
 
 struct Update {
   const float *unary, *spatial, *bilateral, *spatial_table, *bilateral_table;
@@ -144,11 +145,11 @@ __global__ void update(Update u) {
 
 int64_t shared_bytes(const Update& u, int pixels) { return 3 * int64_t(sizeof(float)) * pixels * u.width(); }
 
-// As many pixels for a block as fit; 0 if not even a few do.
+// As many pixels for a block as fit; of kMostChannels, four.
 int pixels_that_fit(const Update& u) {
   int pixels = 128;
-  while (pixels >= 4 && shared_bytes(u, pixels) > kShared) pixels /= 2;
-  return pixels >= 4 ? pixels : 0;
+  while (shared_bytes(u, pixels) > kShared) pixels /= 2;
+  return pixels;
 }
 
 }  // namespace
@@ -160,7 +161,7 @@ int segtool_cuda_mean_field_update(const float* unary, const float* spatial, con
   Update u{unary,  spatial,        bilateral,          spatial_table, bilateral_table, n, channels,
            pixels, normalize != 0, channels_last != 0, out,           0,               0};
   if (n < 1 || channels < 1 || pixels < 1) return segtool::fail("values: every dimension must be at least 1");
-  if (channels > 1023) return segtool::fail("the update on CUDA takes at most 1023 channels");
+  if (channels > kMostChannels) return segtool::fail("the update on CUDA takes at most 1023 channels");
   u.pixels_per_block = pixels_that_fit(u);
   u.lanes = u.pixels_per_block < 32 ? u.pixels_per_block : 32;
   const int groups = kThreads / u.lanes < u.tiles() ? kThreads / u.lanes : u.tiles();

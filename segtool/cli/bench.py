@@ -47,11 +47,11 @@ def command(
     """
     from segtool.cli.models import open_model
     from segtool.cli.timing import interleaved_times
-    from segtool.images import read_image
+    from segtool.images import read_image, smooth_noise
 
     models = [model, *against]
     predictors = [open_model(m, backend=backend, threads=threads)[0] for m in models]
-    pixels = read_image(image) if image is not None else _noise(*_size(size, predictors[0], batch))
+    pixels = read_image(image) if image is not None else smooth_noise(*_size(size, predictors[0], batch))
     times = interleaved_times([_call(p, pixels, batch) for p in predictors], runs)
     rows = [_row(*pair, batch) for pair in zip(models, times, strict=True)]
     for row, path, predictor in zip(rows, models, predictors, strict=True):
@@ -168,11 +168,3 @@ def _size(text: str | None, predictor: Any, batch: int) -> tuple[int, int]:
         return _USUAL
     _, height, width = predictor.backend.nearest((batch, *_USUAL))
     return height, width
-
-
-def _noise(height: int, width: int) -> "RGB":
-    """Smooth noise: plain noise would give every pixel lattice vertices of its own, as no photo does."""
-    import numpy as np
-
-    coarse = np.random.default_rng(0).integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
-    return coarse.repeat(16, 0).repeat(16, 1)[:height, :width].copy()

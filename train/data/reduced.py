@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from segtool.images import resized
 from segtool.train.data.base import Sample, SegmentationDataset
 
 
@@ -25,4 +26,4 @@ class Reduced(SegmentationDataset):
         height, width = labels.shape
         size = max(1, width // self._factor), max(1, height // self._factor)
         small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-        return Sample(np.array(small), np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)))
+        return Sample(np.array(small), resized(labels, size[1], size[0], labels=True))
