@@ -25,7 +25,7 @@ class DeployedGraph(nn.Module):
         return names + ["probabilities"] * self.probabilities
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        unary, refined = self.segmenter(image.permute(0, 3, 1, 2).float())
+        unary, refined = self.segmenter(image.float().permute(0, 3, 1, 2))
         probabilities = torch_plain.softmax(refined)
         confidence, labels = probabilities.max(1)
         outputs = [_bytes(labels), confidence]

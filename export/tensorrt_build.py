@@ -82,8 +82,9 @@ def build_engine(
     shapes = builder.create_optimization_profile()
     shapes.set_shape(INPUT, profile.min, profile.opt, profile.max)
     config.add_optimization_profile(shapes)
-    cache = config.create_timing_cache(_bytes_of(timing_cache))
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if timing_cache is not None:
+        cache = config.create_timing_cache(_bytes_of(timing_cache))
+        config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise SegtoolError("TensorRT could not build an engine", where=source, mend="its log above says why")
@@ -130,13 +131,13 @@ def _parsed(trt: Any, builder: Any, model: ModelProto, source: Path) -> Any:
         parsed = parser.parse_from_file(str(file))
     if not parsed:
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        what = "; ".join(f"{e.node_name()} ({e.node_operator()}): {e.desc()}" for e in errors[:3])
+        what = "; ".join(f"{e.node_name()} ({e.node_operator()}): {' '.join(e.desc().split())}" for e in errors[:3])
         raise SegtoolError(f"TensorRT's parser refuses the file: {what}", where=source)
     return network
 
 
-def _bytes_of(timing_cache: Path | None) -> bytes:
-    return timing_cache.read_bytes() if timing_cache is not None and timing_cache.is_file() else b""
+def _bytes_of(timing_cache: Path) -> bytes:
+    return timing_cache.read_bytes() if timing_cache.is_file() else b""
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:

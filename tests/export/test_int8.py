@@ -15,6 +15,8 @@ from segtool.export.save import save_onnx
 from segtool.runtime import load
 from segtool.train.data import open_dataset
 
+from .real_build import built, refused
+
 
 @pytest.fixture(scope="module")
 def pictures():
@@ -65,6 +67,15 @@ def test_each_target_gets_what_it_takes(quantized):
             assert tensors[node.input[0]].data_type == TensorProto.INT8, "weights alone, no bias"
     assert kinds == {TensorProto.INT8 if target == "tensorrt" else TensorProto.UINT8}
     assert around_zero == (target == "tensorrt")
+
+
+def test_tensorrt_builds_it(quantized, tmp_path):
+    target, model = quantized
+    save_onnx(model, tmp_path / "m.onnx")
+    if target == "tensorrt":
+        assert built(tmp_path / "m.onnx", tmp_path)["outputs"]["labels"][0] == "UINT8"
+    else:
+        assert "TensorRT's parser refuses the file" in refused(tmp_path / "m.onnx", tmp_path)
 
 
 def test_without_images_it_says_so(tiny_onnx):

@@ -19,6 +19,8 @@ from segtool.train.predict import TorchPredictor
 from segtool.train.presets import load_config
 from segtool.train.user_code import TRUST_VARIABLE
 
+from .real_build import built, refused
+
 CLASSES = [ClassInfo(id=i, name=name, color=(0, 0, i)) for i, name in enumerate("abcde")]
 
 
@@ -78,10 +80,14 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS.keys())
-def test_file_is_the_network_at_any_size(tmp_path, model):
+def test_file_is_the_network_at_any_size_and_can_be_built(tmp_path, model):
     run = checkpoint(tmp_path, **model)
     export_onnx(run, tmp_path / "m.onnx")
     assert_same(run, tmp_path / "m.onnx", (1, 261, 347), (3, 256, 300), (1, 320, 257))
+    if model["architecture"] == "DPT":
+        assert "Antialiasing is not supported" in refused(tmp_path / "m.onnx", tmp_path)  # of its position embedding
+    else:
+        assert built(tmp_path / "m.onnx", tmp_path)["outputs"].keys() == {"labels", "confidence"}
 
 
 @pytest.mark.slow
@@ -90,6 +96,7 @@ def test_mask_queries_have_a_fixed_size(tmp_path):
     run = checkpoint(tmp_path, source="transformers", architecture="mask2former", options=options)
     export_onnx(run, tmp_path / "m.onnx", size=(64, 96))
     assert_same(run, tmp_path / "m.onnx", (1, 64, 96), (2, 64, 96))
+    assert built(tmp_path / "m.onnx", tmp_path)["outputs"]["labels"] == ["UINT8", [-1, 64, 96]]
 
 
 @pytest.mark.slow
@@ -102,6 +109,7 @@ def test_a_network_for_one_size_is_refused_for_any(tmp_path):
     assert (tmp_path / "m.onnx").read_bytes() == b"the file before"
     export_onnx(run, tmp_path / "m.onnx", size=(64, 96))
     assert_same(run, tmp_path / "m.onnx", (1, 64, 96), (2, 64, 96))
+    assert built(tmp_path / "m.onnx", tmp_path)["outputs"]["labels"] == ["UINT8", [-1, 64, 96]]
 
 
 OWN = {

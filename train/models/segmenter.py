@@ -32,14 +32,16 @@ class Segmenter(nn.Module):
         """Logits [N,C,H,W] of the network for images [N,3,H,W] of any size, float levels 0..255."""
         height, width = image.shape[2:]
         x = (image - self.mean) / self.std
-        missing: Any = (0, self._missing(width), 0, self._missing(height))
+        missing: Any = (0, self._padded(width) - width, 0, self._padded(height) - height)
         x = F.pad(x, missing)  # zero is the mean colour
         return self.network(x)[:, :, :height, :width]
 
-    def _missing(self, side: int) -> int | torch.SymInt:
-        """Pixels up to a multiple of the stride, and up to two strides: of one, nothing would be left to
-        normalise over in the deepest layer."""
-        return torch.sym_max(-side % self.stride, 2 * self.stride - side)
+    def _padded(self, side: int) -> int | torch.SymInt:
+        """The next multiple of the stride, from two strides on: of one, nothing would be left to normalise over in the
+        deepest layer."""
+        # Not by the remainder of -side: TensorRT takes that for a size that may be negative.
+        multiple = (side + self.stride - 1) // self.stride * self.stride
+        return torch.sym_max(multiple, 2 * self.stride)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits before and after the CRF, each [N,C,H,W]; the same tensor twice without a CRF."""
