@@ -23,6 +23,9 @@ void launch(void (*kernel)(Parameters...), int64_t count, cudaStream_t stream, A
   if (count > 0) kernel<<<unsigned((count + kThreads - 1) / kThreads), kThreads, 0, stream>>>(arguments...);
 }
 
+// What other threads change meanwhile by atomic operations.
+__device__ inline int32_t current_value(const int32_t* at) { return *const_cast<const volatile int32_t*>(at); }
+
 __device__ inline int64_t block_index() { return blockIdx.x; }
 
 __device__ inline float* shared_memory() {

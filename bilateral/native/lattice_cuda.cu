@@ -15,6 +15,7 @@ using segtool::FeatureScale;
 using segtool::kCorners;
 using segtool::kDim;
 using Simplex = segtool::Simplex<float>;
+using segtool::cuda::current_value;
 using segtool::cuda::launch;
 using segtool::cuda::thread_index;
 enum Problem : int32_t { kOverflow = 1, kBadLevel = 2 };  // bits of status[1]
@@ -112,9 +113,9 @@ __device__ int64_t find_or_claim(const Image& image, const Table& table, const K
                                  int32_t* status) {
   uint64_t slot = key.hash() & (table.slots - 1);
   for (int64_t probe = 0; probe < table.slots; ++probe, slot = (slot + 1) & (table.slots - 1)) {
-    int32_t owner = *const_cast<volatile int32_t*>(table.slot_owner + slot);
+    int32_t owner = current_value(table.slot_owner + slot);
     if (owner < 0) {
-      if (*const_cast<volatile int32_t*>(status) >= table.capacity) return -1;
+      if (current_value(status) >= table.capacity) return -1;
       owner = atomicCAS(table.slot_owner + slot, -1, int32_t(corner));
       if (owner < 0) {
         const int32_t number = atomicAdd(status, 1);

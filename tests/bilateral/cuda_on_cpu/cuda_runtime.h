@@ -1,10 +1,12 @@
-// Enough of CUDA to run the kernels' source on a CPU, thread after thread in a scrambled order. It shows that their
-// logic is right whatever the order; not that they are free of races, nor how fast they are.
+// Enough of CUDA to run the kernels' source on a CPU. Thread after thread in a scrambled order, which shows that their
+// logic is right whatever the order. Or, with SEGTOOL_CUDA_ON_THREADS, on several threads of the CPU at once, blocks and
+// the threads of a block both, so that the thread sanitizer sees what races. Nothing is said of how fast they are.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #define __global__
@@ -41,32 +43,53 @@ inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
   return cudaSuccess;
 }
 
+// Relaxed, as they are on a device.
+template <class T, class Change>
+T atomic_change(T* at, const Change& change) {
+  T old, wanted;
+  __atomic_load(at, &old, __ATOMIC_RELAXED);
+  do {
+    wanted = change(old);
+  } while (!__atomic_compare_exchange(at, &old, &wanted, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  return old;
+}
 template <class T>
 T atomicAdd(T* at, T value) {
-  const T old = *at;
-  *at = old + value;
-  return old;
+  return atomic_change(at, [=](T old) { return old + value; });
 }
 inline int32_t atomicCAS(int32_t* at, int32_t expected, int32_t value) {
-  const int32_t old = *at;
-  if (old == expected) *at = value;
-  return old;
+  return atomic_change(at, [=](int32_t old) { return old == expected ? value : old; });
 }
 inline int32_t atomicOr(int32_t* at, int32_t bits) {
-  const int32_t old = *at;
-  *at = old | bits;
-  return old;
+  return atomic_change(at, [=](int32_t old) { return old | bits; });
 }
 inline uint32_t atomicMax(uint32_t* at, uint32_t value) {
-  const uint32_t old = *at;
-  if (value > old) *at = value;
-  return old;
+  return atomic_change(at, [=](uint32_t old) { return old < value ? value : old; });
 }
 
 namespace segtool::cuda {
 
+inline int32_t current_value(const int32_t* at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+
+// Calls work(w) for w = 0 .. kWorkers - 1, at once if there are several.
+#if defined(SEGTOOL_CUDA_ON_THREADS)
+constexpr int kWorkers = 4;
+template <class Work>
+void at_once(const Work& work) {
+  std::vector<std::thread> workers;
+  for (int w = 0; w < kWorkers; ++w) workers.emplace_back([&work, w] { work(w); });
+  for (std::thread& worker : workers) worker.join();
+}
+#else
+constexpr int kWorkers = 1;
+template <class Work>
+void at_once(const Work& work) {
+  work(0);
+}
+#endif
+
 inline int64_t& thread_index_slot() {
-  static int64_t index = 0;
+  static thread_local int64_t index = 0;
   return index;
 }
 inline int64_t thread_index() { return thread_index_slot(); }
@@ -83,12 +106,14 @@ void launch(void (*kernel)(Parameters...), int64_t count, cudaStream_t, Argument
   const uint64_t threads = (uint64_t(count) + 255) / 256 * 256;
   uint64_t padded = 256;  // an odd step visits all of a power of two
   while (padded < threads) padded *= 2;
-  for (uint64_t i = 0; i < padded; ++i) {
-    const uint64_t index = (i * (2 * thread_order() * 40503 + 1) + thread_order()) % padded;
-    if (index >= threads) continue;
-    thread_index_slot() = int64_t(index);
-    kernel(arguments...);
-  }
+  at_once([&](int worker) {
+    for (uint64_t i = uint64_t(worker); i < padded; i += kWorkers) {
+      const uint64_t index = (i * (2 * thread_order() * 40503 + 1) + thread_order()) % padded;
+      if (index >= threads) continue;
+      thread_index_slot() = int64_t(index);
+      kernel(arguments...);
+    }
+  });
 }
 
 // Threads of the block that runs now, and what they share.
@@ -97,27 +122,37 @@ struct Block {
   int threads = 0;
   std::vector<float> memory;
 };
-inline Block& block() {
-  static Block now;
+inline Block*& block() {
+  static thread_local Block* now = nullptr;
   return now;
 }
-inline int64_t block_index() { return block().index; }
-inline float* shared_memory() { return block().memory.data(); }
+inline int64_t block_index() { return block()->index; }
+inline float* shared_memory() { return block()->memory.data(); }
 
 template <class Phase>
 void each_thread(const Phase& phase) {
-  const int threads = block().threads, begin = int(thread_order() % uint64_t(threads));
-  for (int i = 0; i < threads; ++i) phase((begin + i) % threads, threads);
+  Block* const shared = block();
+  const int threads = shared->threads, begin = int(thread_order() % uint64_t(threads));
+  at_once([&](int worker) {
+    block() = shared;
+    for (int i = 0; i < threads; ++i) {
+      // No pattern: threads that work on the same pixel shall meet as different workers.
+      if (int(uint32_t(i) * 2654435761u >> 16) % kWorkers == worker) phase((begin + i) % threads, threads);
+    }
+  });
 }
 
 template <class... Parameters, class... Arguments>
 void launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int threads, int64_t bytes, cudaStream_t,
                    Arguments... arguments) {
-  for (int64_t i = 0; i < blocks; ++i) {
-    // What it holds at first is not a number: nobody may count on it.
-    block() = {blocks - 1 - i, threads, std::vector<float>(size_t(bytes) / sizeof(float), NAN)};
-    kernel(arguments...);
-  }
+  at_once([&](int worker) {
+    for (int64_t i = worker; i < blocks; i += kWorkers) {
+      // What it holds at first is not a number: nobody may count on it.
+      Block shared{blocks - 1 - i, threads, std::vector<float>(size_t(bytes) / sizeof(float), NAN)};
+      block() = &shared;
+      kernel(arguments...);
+    }
+  });
 }
 
 }  // namespace segtool::cuda
