@@ -13,7 +13,7 @@ from typing import Literal
 
 from segtool.card import ModelCard
 from segtool.engine import read_record
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.runtime.backend import Backend
 from segtool.runtime.model import Model
 from segtool.runtime.tiles import Tiles, predict_tiled
@@ -57,7 +57,7 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
         except SegtoolError as error:
             if backend == "cuda":
                 raise
-            warnings.warn(f"going on on the CPU: {error.what}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"going on on the CPU: {error.what}", SegtoolWarning, stacklevel=2)
     return Model(OnnxRuntimeBackend(path, native=native, device="cpu", threads=threads))
 
 

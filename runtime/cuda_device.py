@@ -14,6 +14,15 @@ from segtool.errors import SegtoolError
 _MEND = "pip install 'segtool[gpu]' tensorrt, on a machine with an NVIDIA GPU and driver; segtool doctor says more"
 
 
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is on this machine; not whether it has a device."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def tensorrt() -> Any:
     """The module.
 

@@ -1,5 +1,7 @@
 """An exported model in ONNX Runtime, on the processor or a CUDA device."""
 
+import contextlib
+import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -11,12 +13,18 @@ from numpy.typing import NDArray
 
 from segtool.bilateral.library import library_path
 from segtool.card import METADATA_KEY, ModelCard, parse_card
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
+from segtool.runtime.cuda_device import has_driver
 
 Device = Literal["cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _INSTALL_CUDA = "pip install 'segtool[gpu]' on a machine with an NVIDIA driver, or choose the backend cpu"
+# The smallest model there is: y = Identity(x), one float.
+_IDENTITY = (
+    b'\x08\x07\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
 
 class OnnxRuntimeBackend:
@@ -59,8 +67,7 @@ class OnnxRuntimeBackend:
             self.session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no public base
             raise SegtoolError(f"ONNX Runtime cannot load the file ({_first_line(error)})", where=path) from error
-        if device == "cuda" and _CUDA not in self.session.get_providers():
-            raise SegtoolError("ONNX Runtime cannot start on the CUDA device", mend=_INSTALL_CUDA)
+        _check_started(self.session, device)
         self.card: ModelCard = parse_card(self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
         height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
         self.size = (height, width)
@@ -123,11 +130,30 @@ def cuda_is_there() -> bool:
     return _CUDA in ort.get_available_providers()
 
 
+def try_cuda() -> None:
+    """Starts ONNX Runtime on the CUDA device, for nothing but to see whether it does.
+
+    Raises:
+        SegtoolError: it does not.
+    """
+    _check_started(ort.InferenceSession(_IDENTITY, providers=_providers("cuda")), "cuda")
+
+
+def _check_started(session: ort.InferenceSession, device: Device) -> None:
+    # Where CUDA cannot start, ONNX Runtime says why on stderr and goes on on the processor.
+    if device == "cuda" and _CUDA not in session.get_providers():
+        raise SegtoolError("ONNX Runtime cannot start on the CUDA device", mend=_INSTALL_CUDA)
+
+
 def _providers(device: Device) -> list[str]:
     if device == "cpu":
         return [_CPU]
     if not cuda_is_there():
         raise SegtoolError("this ONNX Runtime was built without CUDA", mend=_INSTALL_CUDA)
+    if not has_driver():
+        raise SegtoolError("there is no NVIDIA driver", mend=_INSTALL_CUDA)
+    with contextlib.redirect_stdout(sys.stderr):  # where it prints what it does not find
+        ort.preload_dlls()  # CUDA's libraries come as wheels, where nothing else looks for them
     return [_CUDA, _CPU]
 
 
@@ -136,7 +162,7 @@ def _register_kernels(options: ort.SessionOptions) -> bool:
         options.register_custom_ops_library(str(library_path()))
     except Exception as error:  # missing; or it does not load, which is ONNX Runtime's exception
         warnings.warn(
-            f"the CRF runs by its portable definition, which is slower: {_first_line(error)}", RuntimeWarning, 2
+            f"the CRF runs by its portable definition, which is slower: {_first_line(error)}", SegtoolWarning, 2
         )
         return False
     return True

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and the one warning of what could be better."""
 
 
 class SegtoolError(Exception):
@@ -17,3 +17,7 @@ class SegtoolError(Exception):
         if str(path) in str(self):
             return self
         return SegtoolError(self.what, where=path if self.where is None else f"{path}: {self.where}", mend=self.mend)
+
+
+class SegtoolWarning(RuntimeWarning):
+    """Something works, but not as well as it could; one line, which the command line prints as it prints errors."""

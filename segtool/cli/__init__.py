@@ -2,12 +2,14 @@
 
 import os
 import sys
+import warnings
 from importlib import import_module
+from typing import Any
 
 import click
 
 from segtool import __version__
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 
 # name -> module below segtool.cli; in the order of the help page.
 _COMMANDS = {
@@ -64,6 +66,7 @@ def cli(debug: bool, trust_code: bool) -> None:
 def main() -> None:
     """Entry point: errors a user can cause are one line and exit code 2."""
     debug = "--debug" in sys.argv
+    warnings.showwarning = _shown(warnings.showwarning)
     try:
         cli()
     except SegtoolError as error:
@@ -77,6 +80,18 @@ def main() -> None:
             raise
         click.echo(f"segtool: {error.name} is not installed (pip install 'segtool[{extra}]')", err=True)
         sys.exit(2)
+
+
+def _shown(others: Any) -> Any:
+    """How warnings are shown: segtool's own as one line, others as before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, SegtoolWarning):
+            click.echo(f"segtool: {message}", err=True)
+        else:
+            others(message, category, *where, **more)
+
+    return show
 
 
 _EXTRA_OF = {

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from importlib import metadata
 from typing import NamedTuple
@@ -49,6 +48,8 @@ def command() -> None:
 
 def examine() -> list[Finding]:
     """What can run on this machine."""
+    from segtool.runtime.cuda_device import has_driver
+
     checks = {
         "native library": (_native, "pip install . (needs a C++ compiler)"),
         "training": (_torch, "pip install 'segtool[train]'"),
@@ -65,15 +66,11 @@ def examine() -> list[Finding]:
         try:
             found.append(Finding(name, True, check()))
         except Exception as error:  # a doctor reports what is broken instead of breaking
-            needs_gpu = name in ("ONNX Runtime CUDA", "TensorRT") and not _has_driver()
+            needs_gpu = name in ("ONNX Runtime CUDA", "TensorRT") and not has_driver()
             mend = "a machine with an NVIDIA GPU and driver, then " + mend if needs_gpu else mend
             reason = error.what if isinstance(error, SegtoolError) else f"{type(error).__name__}: {error}"
             found.append(Finding(name, False, f"cannot run: {reason}", mend))
     return found
-
-
-def _has_driver() -> bool:
-    return shutil.which("nvidia-smi") is not None
 
 
 def _version(name: str) -> str:
@@ -110,13 +107,10 @@ def _onnxruntime() -> str:
 
 
 def _onnxruntime_cuda() -> str:
-    from segtool.runtime.onnx_runtime import cuda_is_there
+    from segtool.runtime.onnx_runtime import try_cuda
 
-    if not cuda_is_there():
-        raise RuntimeError("this ONNX Runtime was built without CUDA")
-    if not _has_driver():
-        raise RuntimeError("there is no NVIDIA driver")
-    return "built for CUDA, and a driver is there"
+    try_cuda()
+    return "runs"
 
 
 def _tensorrt() -> str:

@@ -8,7 +8,8 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from segtool.cli import cli
+from segtool.cli import _shown, cli
+from segtool.errors import SegtoolWarning
 
 
 def _segtool(*arguments, cwd, **options):
@@ -64,6 +65,15 @@ def test_missing_model(tmp_path):
         result = _segtool("predict", model, "x.png", "--out", "out", cwd=tmp_path)
         assert result.returncode == 2
         assert "no such model" in result.stderr
+
+
+def test_warnings_are_one_line_too(capsys):
+    others = []
+    show = _shown(lambda *warning: others.append(warning))
+    show(SegtoolWarning("going on on the CPU"), SegtoolWarning, "models.py", 40)
+    assert capsys.readouterr().err == "segtool: going on on the CPU\n"
+    show("old", DeprecationWarning, "models.py", 40)
+    assert others == [("old", DeprecationWarning, "models.py", 40)]
 
 
 def test_doctor_reports(tmp_path):

@@ -5,10 +5,11 @@ import warnings
 
 import numpy as np
 import onnx
+import onnxruntime
 import psutil
 import pytest
 
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.runtime import load, onnx_runtime
 from segtool.runtime.stages import STAGES, _by_stage, stage_shares
 
@@ -61,16 +62,29 @@ def test_backends_that_are_not_there(tiny_onnx, tmp_path):
         load(tmp_path / "m.engine", backend="cpu")
 
 
-def test_where_cuda_cannot_start_it_says_so_and_goes_on(tiny_onnx, photo, monkeypatch):
+@pytest.mark.parametrize(
+    ("driver", "reason"), [(False, "there is no NVIDIA driver"), (True, "ONNX Runtime cannot start on the CUDA device")]
+)
+def test_where_cuda_cannot_start_it_says_so_and_goes_on(tiny_onnx, photo, monkeypatch, driver, reason):
     if onnx_runtime.cuda_is_there():
         pytest.skip("this ONNX Runtime has CUDA")
     expected = load(tiny_onnx)(photo)
     monkeypatch.setattr(onnx_runtime, "cuda_is_there", lambda: True)
-    with pytest.warns(RuntimeWarning, match="going on on the CPU: ONNX Runtime cannot start on the CUDA device"):
+    monkeypatch.setattr(onnx_runtime, "has_driver", lambda: driver)
+    with pytest.warns(SegtoolWarning, match=f"going on on the CPU: {reason}"):
         model = load(tiny_onnx)
     np.testing.assert_array_equal(model(photo).labels, expected.labels)
-    with pytest.raises(SegtoolError, match="cannot start on the CUDA device"):
+    with pytest.raises(SegtoolError, match=reason):
         load(tiny_onnx, backend="cuda")
+    with pytest.raises(SegtoolError, match=reason):
+        onnx_runtime.try_cuda()
+
+
+def test_the_smallest_model_is_one():
+    model = onnx.load_from_string(onnx_runtime._IDENTITY)
+    onnx.checker.check_model(model, full_check=True)
+    (got,) = onnxruntime.InferenceSession(onnx_runtime._IDENTITY).run(None, {"x": np.ones(1, np.float32)})
+    assert got.tolist() == [1]
 
 
 def test_images_of_several_sizes_are_no_batch(tiny_onnx, photo):
