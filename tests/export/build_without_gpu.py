@@ -45,6 +45,7 @@ def build(source: Path, folder: Path) -> dict:
         "input": [network.get_input(0).name, *_described(network.get_input(0))],
         "outputs": {output.name: _described(output) for output in outputs},
         "last step": steps[-1],
+        "without torch": "torch" not in sys.modules,
     }
 
 

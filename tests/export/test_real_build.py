@@ -23,6 +23,7 @@ def check(model, folder, size=(-1, -1)):
     }
     done, total = network["last step"]
     assert done == total
+    assert network["without torch"], "an engine is built where it runs, and PyTorch need not be there"
     engine = folder / "model.engine"
     assert engine.stat().st_size > 100_000
     assert read_record(engine).source == model.name
