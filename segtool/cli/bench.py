@@ -62,7 +62,6 @@ def command(
     _print(rows, f"milliseconds, {batch}x{pixels.shape[0]}x{pixels.shape[1]}, {runs} runs")
     if out is not None:
         _write(out, rows, {"width": pixels.shape[1], "height": pixels.shape[0], "batch": batch, "runs": runs})
-        echo(f"written: {out}, {out.with_suffix('.png')}")
 
 
 def _call(predictor: Any, pixels: "RGB", batch: int) -> Any:
@@ -130,15 +129,21 @@ def _write(out: Path, rows: list[dict[str, Any]], about: dict[str, int]) -> None
     import platform
     from datetime import UTC, datetime
     from importlib import metadata
+    from importlib.util import find_spec
 
     from segtool.files import atomic_path, write_json
 
-    packages = [d.name for d in metadata.distributions() if d.name in ("segtool", "onnxruntime", "torch", "numpy")]
-    versions = {name: metadata.version(name) for name in sorted(set(packages))}
+    told = {"segtool", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch"}
+    versions = {name: metadata.version(name) for name in sorted(told & {d.name for d in metadata.distributions()})}
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "versions": versions}
     write_json(out, {"date": f"{datetime.now(UTC):%Y-%m-%d}", **machine, **about, "rows": rows})
+    echo(f"written: {out}")
+    if find_spec("matplotlib") is None:
+        echo("no plot: matplotlib is not installed (pip install matplotlib)")
+        return
     with atomic_path(out.with_suffix(".png")) as temporary:
         _plot(rows, temporary)
+    echo(f"written: {out.with_suffix('.png')}")
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

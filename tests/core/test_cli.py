@@ -175,6 +175,16 @@ def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path
     assert (tmp_path / "b.png").stat().st_size > 1000
 
 
+def test_bench_writes_its_numbers_where_nothing_draws(tiny_onnx, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "b.json"
+    result = CliRunner().invoke(cli, ["bench", str(tiny_onnx), "--size", "48x64", "--runs", "1", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "no plot: matplotlib is not installed" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+    assert {"numpy", "onnxruntime", "segtool"} <= json.loads(out.read_text())["versions"].keys()
+
+
 def test_bench_in_batches(tiny_run, tiny_onnx, tmp_path):
     result = _segtool("bench", tiny_onnx, "--size", "48x64", "--runs", "1", "--batch", "3", cwd=tmp_path)
     assert "3x48x64" in result.stdout
