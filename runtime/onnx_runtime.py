@@ -152,8 +152,9 @@ def _providers(device: Device) -> list[str]:
         raise SegtoolError("this ONNX Runtime was built without CUDA", mend=_INSTALL_CUDA)
     if not has_driver():
         raise SegtoolError("there is no NVIDIA driver", mend=_INSTALL_CUDA)
-    with contextlib.redirect_stdout(sys.stderr):  # where it prints what it does not find
-        ort.preload_dlls()  # CUDA's libraries come as wheels, where nothing else looks for them
+    if hasattr(ort, "preload_dlls"):  # since 1.21
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            ort.preload_dlls()  # CUDA's libraries come as wheels, where nothing else looks for them
     return [_CUDA, _CPU]
 
 
