@@ -13,13 +13,13 @@ def image(photo):
 
 
 def test_torch_accepts_the_operators(image):
-    values = torch.rand(1, 2, 20, 24, requires_grad=True)
+    values, near, alike = (torch.rand(1, 2, 20, 24, requires_grad=True) for _ in range(3))
     lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
     tables = [torch.rand(2, 2, requires_grad=True) for _ in range(2)]
     torch.library.opcheck(torch.ops.segtool.spatial_filter.default, (values, 1.5))
     for normalize in (True, False):
         update = torch.ops.segtool.mean_field_update.default
-        torch.library.opcheck(update, (values, values * 2, values * 3, *tables, normalize))
+        torch.library.opcheck(update, (values, near, alike, *tables, normalize))
     torch.library.opcheck(torch.ops.segtool.bilateral_filter.default, (values, *lattice))
     torch.library.opcheck(torch.ops.segtool.bilateral_lattice.default, (image, 10.0, 20.0))
 

@@ -34,7 +34,11 @@ class Segmenter(nn.Module):
         x = (image - self.mean) / self.std
         missing: Any = (0, self._padded(width) - width, 0, self._padded(height) - height)
         x = F.pad(x, missing)  # zero is the mean colour
-        return self.network(x)[:, :, :height, :width]
+        logits: Tensor = self.network(x)[:, :, :height, :width]
+        for axis, side in ((2, height), (3, width)):
+            # No exporter can tell that from the padding; PyTorch 2.11's needs to know it.
+            torch._check(logits.shape[axis] == side)
+        return logits
 
     def _padded(self, side: int) -> int | torch.SymInt:
         """The next multiple of the stride, from two strides on: of one, nothing would be left to normalise over in the
