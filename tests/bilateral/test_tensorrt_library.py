@@ -1,9 +1,8 @@
-"""The C++ plugin library: in the registry of TensorRT's lean runtime, and driven by TensorRT's own interfaces.
+"""Plugins driven by TensorRT's own interfaces: the C++ library's, and those in Python behind TensorRT's bindings.
 
 TensorRT's headers are in no wheel: SEGTOOL_TENSORRT_INCLUDE says where they lie.
 """
 
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -21,11 +20,9 @@ from segtool.bilateral.tensorrt_operators import OPERATORS
 from .conftest import HERE as CUDA_ON_CPU
 from .conftest import SOURCES
 from .one_iteration import check_one_iteration
+from .tensorrt_driver import BY_NAME, KINDS, Driver
 
-DRIVER = Path(__file__).parent / "tensorrt_library" / "drive.cpp"
-BY_NAME = {operator.name: operator for operator in OPERATORS}
-KINDS = {"FLOAT": (0, np.float32), "INT32": (3, np.int32)}  # of nvinfer1::DataType
-DTYPES = dict(KINDS.values())
+FOLDER = Path(__file__).parent / "tensorrt_library"
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +37,14 @@ def headers():
 def plugins(headers, emulated, tmp_path_factory):
     """The plugin library on the CUDA kernels compiled for the CPU, and what drives it."""
     out = tmp_path_factory.mktemp("plugins") / "libplugins.so"
-    sources = [*map(str, (SOURCES / "tensorrt").glob("*.cpp")), str(DRIVER)]
+    return _compiled(out, headers, *(SOURCES / "tensorrt").glob("*.cpp"), emulated[1])
+
+
+def _compiled(out, headers, *with_driver):
     flags = ["-O1", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
     includes = [f"-I{CUDA_ON_CPU}", f"-I{SOURCES}", "-isystem", headers]
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    subprocess.run([compiler, *flags, *includes, *sources, str(emulated[1]), "-o", str(out)], check=True)
+    subprocess.run([compiler, *flags, *includes, FOLDER / "drive.cpp", *with_driver, "-o", out], check=True)
     return out
 
 
@@ -70,44 +70,16 @@ def test_the_registry_of_the_lean_runtime_finds_them(plugins):
     assert found.stdout.splitlines() == expected, found.stderr
 
 
-class Described:
-    """Shapes and types as the driver takes them."""
-
-    def __init__(self, shapes, kinds):
-        self.count = len(shapes)
-        self.shapes = ((ctypes.c_int64 * 8) * 8)(*((ctypes.c_int64 * 8)(*shape) for shape in shapes))
-        self.ranks = (ctypes.c_int * 8)(*map(len, shapes))
-        self.kinds = (ctypes.c_int * 8)(*kinds)
-
-
 @pytest.fixture
-def plan(plugins):
-    """Shapes and types of the outputs, and the workspace, of an operator."""
-    lib = ctypes.CDLL(str(plugins))
-    lib.drive_plan.restype = ctypes.c_int64
-
-    def plan(name, fields, *shapes):
-        kinds = [KINDS[kind][0] for kind in BY_NAME[name].inputs]
-        given, wanted = Described(shapes, kinds), Described([], [])
-        arguments = (*_fields(name, fields), given.count, given.shapes, given.ranks, given.kinds)
-        workspace = lib.drive_plan(*arguments, wanted.ranks, wanted.shapes, wanted.kinds)
-        outputs = range(len(BY_NAME[name].outputs))
-        found = [tuple(wanted.shapes[i][: wanted.ranks[i]]) for i in outputs]
-        return found, [DTYPES[wanted.kinds[i]] for i in outputs], workspace
-
-    return plan
-
-
-def _fields(name, fields):
-    names = [field.name for field in BY_NAME[name].fields]
-    values = [fields.get(field.name, field.default) for field in BY_NAME[name].fields]
-    encoded = (ctypes.c_char_p * 4)(*(n.encode() for n in names))
-    return name.encode(), len(names), encoded, (ctypes.c_float * 4)(*values)
+def driver(plugins, emulated, monkeypatch):
+    """Drives the library's plugins, with the CUDA kernels running on the CPU."""
+    monkeypatch.setattr(library, "library", lambda: emulated[0])
+    return Driver(plugins)
 
 
 @pytest.mark.parametrize("vertices_per_pixel", [0.1, 0.5, 0.0625, 6.0])
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 40, 50), (2, 3, 100, 101), (1, 3, 1024, 2048)])
-def test_plans_are_those_of_the_python_plugins(plan, shape, vertices_per_pixel):
+def test_plans_are_those_of_the_python_plugins(driver, shape, vertices_per_pixel):
     """An engine that one of the two built is one that the other can run."""
     fields = {"spatial_sigma": 80.0, "color_sigma": 13.0, "vertices_per_pixel": vertices_per_pixel, "sigma": 3.0}
     fields["vertices_per_pixel"] = float(np.float32(vertices_per_pixel))
@@ -123,43 +95,36 @@ def test_plans_are_those_of_the_python_plugins(plan, shape, vertices_per_pixel):
     for operator in OPERATORS:
         given = shapes[operator.name]
         expected = [tuple(s) for s in operator.shapes(extents, fields, *given)]
-        found, kinds, workspace = plan(operator.name, fields, *given)
+        found, kinds, workspace = driver.plan(operator.name, fields, *given)
         assert found == expected, operator.name
         assert kinds == [KINDS[kind][1] for kind in operator.outputs]
         assert workspace == operator.workspace(given, expected, fields)
 
 
-@pytest.fixture
-def run(plugins, plan, emulated, monkeypatch):
-    """Enqueues a plugin on arrays, with the CUDA kernels running on the CPU."""
-    lib = ctypes.CDLL(str(plugins))
-    monkeypatch.setattr(library, "library", lambda: emulated[0])
-
-    def run(name, fields, *inputs):
-        shapes, kinds, bytes_ = plan(name, fields, *(x.shape for x in inputs))
-        outputs = [np.full(s, 99, k) for s, k in zip(shapes, kinds, strict=True)]
-        workspace = np.full(max(1, bytes_), 255, np.uint8)
-        sides = []
-        for arrays in (inputs, outputs):
-            ids = [0 if x.dtype == np.float32 else 3 for x in arrays]
-            d = Described([x.shape for x in arrays], ids)
-            sides += [d.count, d.shapes, d.ranks, d.kinds]
-        pointers = [(ctypes.c_void_p * 8)(*(x.ctypes.data for x in arrays)) for arrays in (inputs, outputs)]
-        assert lib.drive_enqueue(*_fields(name, fields), *sides, *pointers, ctypes.c_void_p(workspace.ctypes.data)) == 0
-        return outputs
-
-    return run
+def test_one_iteration_is_that_of_the_cpu_library(driver, photo):
+    check_one_iteration(driver.run, photo)
 
 
-def test_one_iteration_is_that_of_the_cpu_library(run, photo):
-    check_one_iteration(run, photo)
-
-
-def test_a_lattice_that_does_not_fit_gives_no_numbers(run):
+def test_a_lattice_that_does_not_fit_gives_no_numbers(driver):
     noise = np.random.default_rng(0).integers(0, 256, (1, 3, 200, 200)).astype(np.float32)
     fields = {"spatial_sigma": 3.0, "color_sigma": 3.0, "vertices_per_pixel": 0.1}
-    vertex, weight, neighbor, status = run("BilateralLattice", fields, noise)
+    vertex, weight, neighbor, status = driver.run("BilateralLattice", fields, noise)
     assert (status[1], neighbor.shape[2]) == (OVERFLOW, 16384)
     values = np.ones((1, 2, 200, 200), np.float32)
-    (message,) = run("BilateralFilter", {}, values, vertex, weight, neighbor)
+    (message,) = driver.run("BilateralFilter", {}, values, vertex, weight, neighbor)
     assert np.isnan(message).all()
+
+
+def test_plugins_in_python_behind_tensorrt_s_own_bindings(headers, emulated, photo, tmp_path):
+    """What TensorRT calls in C++ comes to Python and back; in a process of its own, which the registry outlives."""
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    if spec is None:
+        pytest.skip("the wheel tensorrt-rtx-cu13 is for Linux on x86-64")
+    (registry,) = Path(spec.submodule_search_locations[0]).glob("libtensorrt_rtx.so.*")
+    driver = _compiled(tmp_path / "libregistry.so", headers, FOLDER / "registry.cpp", registry)
+    np.save(tmp_path / "photo.npy", photo)
+    command = [sys.executable, "-m", "tests.bilateral.python_plugins", emulated[1], driver, tmp_path / "photo.npy"]
+    environment = os.environ | {"LD_LIBRARY_PATH": str(registry.parent)}
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.stdout.splitlines()[-1:] == ["one iteration, and its plan"], result.stderr

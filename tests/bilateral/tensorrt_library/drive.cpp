@@ -1,4 +1,5 @@
-// Drives the plugin library as TensorRT does, by its interfaces alone; Python hands the arrays.
+// Drives plugins as TensorRT does, by its interfaces alone; Python hands the arrays. Which plugins: those of getCreators,
+// which the plugin library has, or registry.cpp.
 #include <NvInfer.h>
 
 #include <algorithm>
@@ -60,6 +61,11 @@ IPluginCreatorV3One* find(const char* name) {
   return nullptr;
 }
 
+// Plugins in Python belong to Python.
+void let_go(IPluginV3* plugin) {
+  if (plugin->getAPILanguage() == APILanguage::kCPP) delete plugin;
+}
+
 // Made from a node's attributes, kept in an engine, made again, cloned for a context.
 IPluginV3* make(const char* name, int fields, const char* const* names, const float* values) {
   IPluginCreatorV3One* creator = find(name);
@@ -75,10 +81,10 @@ IPluginV3* make(const char* name, int fields, const char* const* names, const fl
   IPluginV3* built = creator->createPlugin("node", &collection, TensorRTPhase::kBUILD);
   auto* kept = static_cast<IPluginV3OneRuntime*>(built->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
   IPluginV3* again = creator->createPlugin("node", kept->getFieldsToSerialize(), TensorRTPhase::kRUNTIME);
-  delete built;
+  let_go(built);
   auto* runtime = static_cast<IPluginV3OneRuntime*>(again->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
   IPluginV3* attached = runtime->attachToContext(nullptr);
-  delete again;
+  let_go(again);
   return attached;
 }
 
@@ -104,8 +110,9 @@ extern "C" int64_t drive_plan(const char* name, int fields, const char* const* n
   if (!plugin) return -1;
   auto* build = static_cast<IPluginV3OneBuild*>(plugin->getCapabilityInterface(PluginCapabilityType::kBUILD));
   const int outputs = build->getNbOutputs();
-  std::vector<DataType> found(outputs);
-  build->getOutputDataTypes(found.data(), outputs, nullptr, inputs);
+  std::vector<DataType> found(outputs), input_types;
+  for (int i = 0; i < inputs; ++i) input_types.push_back(DataType(types[i]));
+  build->getOutputDataTypes(found.data(), outputs, input_types.data(), inputs);
   Numbers numbers;
   std::vector<DimsExprs> given(inputs), wanted(outputs);
   for (int i = 0; i < inputs; ++i) {
@@ -135,7 +142,7 @@ extern "C" int64_t drive_plan(const char* name, int fields, const char* const* n
     right &= !build->supportsFormatCombination(i, others.data(), inputs, outputs);
   }
   const int64_t bytes = build->getWorkspaceSize(all.data(), inputs, all.data() + inputs, outputs);
-  delete plugin;
+  let_go(plugin);
   return right ? bytes : -2;
 }
 
@@ -146,7 +153,8 @@ extern "C" int drive_enqueue(const char* name, int fields, const char* const* na
   IPluginV3* plugin = make(name, fields, names, values);
   auto* runtime = static_cast<IPluginV3OneRuntime*>(plugin->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
   const auto in = described(inputs, shapes, ranks, types), out = described(outputs, out_shapes, out_ranks, out_types);
+  runtime->onShapeChange(in.data(), inputs, out.data(), outputs);
   const int failed = runtime->enqueue(in.data(), out.data(), given, wanted, workspace, nullptr);
-  delete plugin;
+  let_go(plugin);
   return failed;
 }
