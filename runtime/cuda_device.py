@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +18,7 @@ _MEND = "pip install 'segtool[gpu]' tensorrt, on a machine with an NVIDIA GPU an
 def has_driver() -> bool:
     """Whether NVIDIA's driver is on this machine; not whether it has a device."""
     try:
-        ctypes.CDLL("libcuda.so.1")
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return False
     return True
