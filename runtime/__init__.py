@@ -49,8 +49,10 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
         from segtool.runtime.tensorrt_engine import TensorRTBackend
 
         return Model(TensorRTBackend(path))
-    from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
+    from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there, warn_if_overwritten
 
+    if backend == "auto":
+        warn_if_overwritten()
     if backend == "cuda" or (backend == "auto" and cuda_is_there()):
         try:
             return Model(OnnxRuntimeBackend(path, native=native, device="cuda", threads=threads))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from segtool.engine import Machine
 from segtool.errors import SegtoolError
 
+# ONNX Runtime for CUDA and the one for the processor write into one folder: of both, the one that came last is there;
+# and where one is uninstalled, neither.
+INSTALL_ONNXRUNTIME = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'segtool[gpu]'"
 _MEND = "pip install 'segtool[gpu]' tensorrt, on a machine with an NVIDIA GPU and driver; segtool doctor says more"
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import warnings
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from segtool.bilateral.library import library_path
 from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
-from segtool.runtime.cuda_device import has_driver
+from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
 Device = Literal["cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -128,6 +128,20 @@ class OnnxRuntimeBackend:
 def cuda_is_there() -> bool:
     """Whether this ONNX Runtime was built for CUDA; not whether a device is free."""
     return _CUDA in ort.get_available_providers()
+
+
+def warn_if_overwritten() -> None:
+    """Tells where ONNX Runtime for CUDA is installed, but the one for the processor has overwritten it."""
+    if not cuda_is_there() and _is_installed("onnxruntime-gpu"):
+        warnings.warn(f"onnxruntime has overwritten onnxruntime-gpu ({INSTALL_ONNXRUNTIME})", SegtoolWarning, 3)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def try_cuda() -> None:

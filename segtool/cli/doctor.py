@@ -48,13 +48,13 @@ def command() -> None:
 
 def examine() -> list[Finding]:
     """What can run on this machine."""
-    from segtool.runtime.cuda_device import has_driver
+    from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
     checks = {
         "native library": (_native, "pip install . (needs a C++ compiler)"),
         "training": (_torch, "pip install 'segtool[train]'"),
         "ONNX Runtime CPU": (_onnxruntime, "pip install 'segtool[cpu]'"),
-        "ONNX Runtime CUDA": (_onnxruntime_cuda, "pip uninstall onnxruntime && pip install 'segtool[gpu]'"),
+        "ONNX Runtime CUDA": (_onnxruntime_cuda, INSTALL_ONNXRUNTIME),
         "TensorRT": (_tensorrt, "pip install tensorrt 'segtool[gpu]'"),
         "export": (_export, "pip install 'segtool[export]'"),
         "demo": (_demo, "pip install 'segtool[demo]'"),

@@ -84,7 +84,7 @@ def test_doctor_reports(tmp_path):
     text = " ".join(result.stdout.split())
     assert "ONNX Runtime CPU runs, native CRF kernels register" in text
     if "no CUDA device is visible" in text:
-        assert "pip uninstall onnxruntime && pip install 'segtool[gpu]'" in text
+        assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'segtool[gpu]'" in text
 
 
 def test_predict_writes_masks_and_goes_on_past_a_bad_image(tiny_onnx, tmp_path, photo):

@@ -80,6 +80,17 @@ def test_where_cuda_cannot_start_it_says_so_and_goes_on(tiny_onnx, photo, monkey
         onnx_runtime.try_cuda()
 
 
+def test_an_onnxruntime_that_is_overwritten_is_told(tiny_onnx, monkeypatch):
+    if onnx_runtime.cuda_is_there():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(tiny_onnx)
+    monkeypatch.setattr(onnx_runtime.metadata, "distribution", lambda package: package)
+    with pytest.warns(SegtoolWarning, match="overwritten onnxruntime-gpu .pip uninstall -y onnxruntime"):
+        load(tiny_onnx)
+
+
 def test_the_smallest_model_is_one():
     model = onnx.load_from_string(onnx_runtime._IDENTITY)
     onnx.checker.check_model(model, full_check=True)
