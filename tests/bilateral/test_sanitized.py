@@ -46,4 +46,6 @@ def test_cuda_threads_do_not_race(tmp_path):
     racing = _compiled(tmp_path / "drive", "-fsanitize=thread", "-DSEGTOOL_CUDA_ON_THREADS", "-Wno-unknown-pragmas")
     options = {"TSAN_OPTIONS": "halt_on_error=1"}
     result = subprocess.run([racing, "1", "15"], env=os.environ | options, capture_output=True, text=True, timeout=600)
+    if "unexpected memory mapping" in result.stderr:
+        pytest.skip("the compiler's thread sanitizer is too old for this kernel's addresses (vm.mmap_rnd_bits)")
     assert result.returncode == 0, result.stderr
