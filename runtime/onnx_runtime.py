@@ -163,7 +163,7 @@ def _providers(device: Device) -> list[str]:
     if device == "cpu":
         return [_CPU]
     if not cuda_is_there():
-        raise SegtoolError("this ONNX Runtime was built without CUDA", mend=_INSTALL_CUDA)
+        raise SegtoolError("this ONNX Runtime was built without CUDA", mend=INSTALL_ONNXRUNTIME)
     if not has_driver():
         raise SegtoolError("there is no NVIDIA driver", mend=_INSTALL_CUDA)
     if hasattr(ort, "preload_dlls"):  # since 1.21

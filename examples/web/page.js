@@ -3,7 +3,8 @@ import { load } from "./segment.js";
 const [file, refined, status, canvas, legend] = ["file", "refined", "status", "canvas", "legend"].map((id) =>
   document.getElementById(id)
 );
-const model = load("model.onnx").catch(tell);
+const model = load("model.onnx");
+model.catch(tell);
 let shown; // the image and what was found in it
 
 function tell(error) {

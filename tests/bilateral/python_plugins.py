@@ -2,10 +2,10 @@
 
     python -m tests.bilateral.python_plugins EMULATED DRIVER PHOTO
 
-TensorRT-RTX's bindings are TensorRT's, and know all types and formats. EMULATED is the library with CUDA on the CPU.
+TensorRT-RTX's bindings, unlike those of the lean runtime, know all types and formats. EMULATED is the library with CUDA
+on the CPU.
 """
 
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +16,7 @@ import tensorrt_rtx as trt
 from segtool.bilateral import library, tensorrt_operators, tensorrt_plugin
 from segtool.bilateral.tensorrt_operators import OPERATORS
 
+from ..own_process import end_with
 from .one_iteration import check_one_iteration
 from .tensorrt_driver import Driver
 
@@ -55,7 +56,4 @@ def main(emulated: str, driver: str, photo: str) -> None:
     trt.OnnxParser(network, logger).parse(b"no model")  # which it logs
 
 
-main(*sys.argv[1:])
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(0)  # the registry would call creators that Python has already taken apart
+end_with(lambda: main(*sys.argv[1:]))

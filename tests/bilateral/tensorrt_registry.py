@@ -1,14 +1,12 @@
 """Run in a process of its own: the plugins in the registry of TensorRT's lean runtime, which outlives Python."""
 
-import os
-import sys
-import traceback
-
 import numpy as np
 import tensorrt_lean as trt
 
 from segtool.bilateral import tensorrt_plugin
 from segtool.bilateral.tensorrt_operators import OPERATORS
+
+from ..own_process import end_with
 
 
 def check() -> None:
@@ -20,6 +18,7 @@ def check() -> None:
         assert creator is not None, operator.name
         assert [f.name for f in creator.field_names] == [f.name for f in operator.fields]
         _check_plugins(creator, operator)
+    print("registered, made, cloned, kept")
 
 
 def _check_plugins(creator, operator) -> None:
@@ -45,13 +44,4 @@ def _check_plugins(creator, operator) -> None:
     assert defaults == {f.name: f.default for f in operator.fields}
 
 
-try:
-    check()
-    print("registered, made, cloned, kept")
-    code = 0
-except BaseException:
-    traceback.print_exc()
-    code = 1
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(code)  # the registry would call creators that Python has already taken apart
+end_with(check)

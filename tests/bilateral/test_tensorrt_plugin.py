@@ -22,8 +22,9 @@ BY_NAME = {operator.name: operator for operator in OPERATORS}
 def test_plugins_in_the_registry_of_the_lean_runtime():
     if importlib.util.find_spec("tensorrt_lean") is None:
         pytest.skip("the wheel tensorrt-lean-cu13 is for Linux on x86-64")
-    script = Path(__file__).with_name("tensorrt_registry.py")
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "tests.bilateral.tensorrt_registry"]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "registered, made, cloned, kept", result.stderr
 
 

@@ -1,16 +1,17 @@
 """Run in a process of its own: segtool's build in TensorRT-RTX, the one TensorRT that parses and builds without a GPU.
 
-    python build_without_gpu.py build MODEL.onnx FOLDER    writes FOLDER/model.engine, and says what the network gives
-    python build_without_gpu.py plugin MODEL.onnx TYPE     says what the parser hands to the plugin of a type of node
+    python -m tests.export.build_without_gpu build MODEL.onnx FOLDER
+    python -m tests.export.build_without_gpu plugin MODEL.onnx TYPE
+
+`build` writes FOLDER/model.engine and says what the network gives; `plugin` says what the parser hands to the plugin of
+a type of node.
 
 It has no plugins: it dies when it has made one. So for `build` standard nodes of the same types and shapes stand where
 the CRF's are.
 """
 
 import json
-import os
 import sys
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from segtool.bilateral.tensorrt_operators import NAMESPACE, OPERATORS
 from segtool.engine import STATUS, Machine, Profile
 from segtool.export import tensorrt_build
 from segtool.export.tensorrt_build import build_engine, fixed_size, prepare
+
+from ..own_process import end_with
 
 NOWHERE = Machine(tensorrt=trt.__version__, gpu="none", compute_capability="0.0", driver="none")
 
@@ -96,16 +99,11 @@ def plugin(source: Path, kind: str) -> None:
     trt.OnnxParser(network, logger).parse(helper.make_model(graph, opset_imports=imports).SerializeToString())
 
 
-try:
-    what, model, argument = sys.argv[1:]
+def main(what: str, model: str, argument: str) -> None:
     if what == "build":
         print(json.dumps(build(Path(model), Path(argument))))
     else:
         plugin(Path(model), argument)
-    code = 0
-except BaseException:
-    traceback.print_exc()
-    code = 1
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(code)  # the registry would call creators that Python has already taken apart
+
+
+end_with(lambda: main(*sys.argv[1:]))

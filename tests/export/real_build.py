@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-_SCRIPT = Path(__file__).with_name("build_without_gpu.py")
+_ROOT = Path(__file__).parents[2]
 
 
 def built(model: Path, folder: Path) -> dict[str, Any]:
@@ -36,5 +36,5 @@ def handed_to_plugin(model: Path, kind: str) -> dict[str, Any]:
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("the wheel tensorrt-rtx-cu13 is for Linux on x86-64")
-    command = [sys.executable, _SCRIPT, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-m", "tests.export.build_without_gpu", *arguments]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=600)

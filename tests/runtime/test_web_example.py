@@ -80,3 +80,5 @@ def test_what_is_wrong_is_said(browser, site, tmp_path):
     (site[0] / "model.onnx").unlink()
     browser.refresh()
     _status(browser, "404")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "photo.png"))
+    _status(browser, "404")

@@ -36,7 +36,7 @@ class Segmenter(nn.Module):
         x = F.pad(x, missing)  # zero is the mean colour
         logits: Tensor = self.network(x)[:, :, :height, :width]
         for axis, side in ((2, height), (3, width)):
-            # No exporter can tell that from the padding; PyTorch 2.11's needs to know it.
+            # PyTorch 2.11's exporter cannot tell that from the padding, and has to know it.
             torch._check(logits.shape[axis] == side)
         return logits
 
