@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Segment IMAGES (images, videos, or folders of images).
 
-    For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.png to look at; for each video
+    For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.jpg to look at; for each video
     NAME_overlay.mp4. Reading, inference and writing overlap. Unreadable images are listed at the end and the others are
     done all the same.
 
@@ -90,6 +90,7 @@ def command(
     from segtool.images import VIDEO_SUFFIXES
 
     paths, folder = _expand([Path(image) for image in images]), Path(out)
+    _check_results(paths, folder)
     predictor, card = open_model(model, backend=backend)
     predict = _in_batches(predictor) if size is None else _in_tiles(predictor, size, overlap)
     ensure_folder(folder)
@@ -150,8 +151,9 @@ def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path,
     from segtool.runtime.pipeline import run_overlapped
 
     def write(path: Path, image: "RGB", prediction: "Prediction") -> None:
-        save_label_map(out / f"{path.stem}.png", prediction.labels, card.colors)
-        save_image(out / f"{path.stem}_overlay.png", overlay(image, prediction.labels, card.colors))
+        mask, mixed = _results(path, out)
+        save_label_map(mask, prediction.labels, card.colors)
+        save_image(mixed, overlay(image, prediction.labels, card.colors))
 
     failed = []
     with progress_bar("predicting") as progress:
@@ -173,7 +175,8 @@ def _video(
     def save(number: int, prediction: "Prediction") -> None:
         save_label_map(out / path.stem / f"{number:06d}.png", prediction.labels, card.colors)
 
-    run = partial(segment_video, path, out / f"{path.stem}_overlay.mp4", predict, card.colors, **pace._asdict())
+    (target,) = _results(path, out)
+    run = partial(segment_video, path, target, predict, card.colors, **pace._asdict())
     try:
         with progress_bar(path.name) as progress:
             run(each=save if frames else None, progress=progress)
@@ -189,13 +192,32 @@ def _expand(images: list[Path]) -> list[Path]:
     paths = [p for entry in images for p in (list_images(entry) if entry.is_dir() else [entry])]
     if not paths:
         raise SegtoolError("no images", where=", ".join(map(str, images)))
-    stems: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in stems:
-            raise SegtoolError(
-                "two images would write the same result",
-                where=f"{stems[path.stem]} and {path}",
-                mend="predict them apart",
-            )
-        stems[path.stem] = path
     return paths
+
+
+def _results(path: Path, out: Path) -> list[Path]:
+    """What is written for an image: mask and overlay; for a video: the overlay."""
+    from segtool.images import VIDEO_SUFFIXES
+
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    endings = ["_overlay.mp4"] if is_video else [".png", "_overlay.jpg"]
+    return [out / f"{path.stem}{ending}" for ending in endings]
+
+
+def _check_results(paths: list[Path], out: Path) -> None:
+    """Refuses what would overwrite an image, or one result another."""
+    from segtool.errors import SegtoolError
+
+    given = {path.resolve() for path in paths}
+    sources: dict[Path, Path] = {}
+    for path in paths:
+        for result in _results(path, out):
+            if result.resolve() in given:
+                raise SegtoolError("the result would overwrite an image", where=result, mend="choose another --out")
+            if result in sources:
+                raise SegtoolError(
+                    "two images would write the same result",
+                    where=f"{sources[result]} and {path}",
+                    mend="predict them apart",
+                )
+            sources[result] = path

@@ -1,11 +1,14 @@
 """Pictures of every kind become upright RGB bytes, as Pillow's own conversions say."""
 
+import io
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.images import overlay, read_image, save_label_map
+from segtool.images import TooManyPixels, colorize, decode_image, overlay, read_image, save_label_map
 
 
 @pytest.fixture
@@ -65,6 +68,33 @@ def test_truncated(tmp_path, pixels):
 def test_missing(tmp_path):
     with pytest.raises(SegtoolError, match="no such file"):
         read_image(tmp_path / "x.jpg")
+
+
+def test_only_strangers_files_have_a_largest_size(tmp_path, pixels, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # with which Pillow refuses 54 pixels
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(tmp_path / "x.png"), pixels)
+    with pytest.raises(TooManyPixels, match="9x6"):
+        read_image(tmp_path / "x.png", max_pixels=53)
+    file = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(file, "PNG")
+    with pytest.raises(TooManyPixels, match=r"20000x10000 has more than 179\.0 million pixels"):
+        decode_image(file.getvalue())
+    assert Image.MAX_IMAGE_PIXELS == 20  # it is the whole program's
+
+
+def test_labels_in_colours(pixels):
+    labels = np.array([[0, 1, 255]], np.uint8)
+    assert colorize(labels, [(9, 8, 7), (1, 2, 3)]).tolist() == [[[9, 8, 7], [1, 2, 3], [0, 0, 0]]]
+
+
+def test_overlay_mixes(pixels):
+    labels = np.random.default_rng(1).integers(0, 3, (6, 9), np.uint8)
+    colors = [(255, 0, 0), (0, 255, 0), (7, 77, 177)]
+    mixed = 0.4 * pixels + 0.6 * np.array(colors)[labels]
+    assert np.abs(overlay(pixels, labels, colors, 0.6) - mixed).max() < 1.01
 
 
 def test_overlay_leaves_the_image_at_zero_and_shows_colours_at_one(pixels):

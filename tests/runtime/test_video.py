@@ -56,7 +56,7 @@ def test_command_segments_a_video_beside_an_image(tiny_onnx, tmp_path, photo):
     assert "2 of 2 files written" in result.output
     assert len(read_video(out / "drive_overlay.mp4")) == 5
     assert sorted(p.name for p in (out / "drive").iterdir()) == [f"{i:06d}.png" for i in range(5)]
-    assert {p.name for p in out.iterdir()} == {"still.png", "still_overlay.png", "drive", "drive_overlay.mp4"}
+    assert {p.name for p in out.iterdir()} == {"still.png", "still_overlay.jpg", "drive", "drive_overlay.mp4"}
 
 
 def test_what_is_no_video_leaves_nothing(tiny_onnx, tmp_path):
