@@ -64,9 +64,12 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
         progress: called with the numbers of images that are finished and that there are.
 
     Raises:
-        SegtoolError: nothing to read, nowhere to write, results of another model there, or no cluster.
+        SegtoolError: nothing to read, nowhere to write or among the images, results of another model there, or no
+            cluster.
     """
     source, target = Storage.at(plan.images), Storage.at(plan.out)
+    if source.holds(target):
+        raise SegtoolError("masks would lie among the images", where=plan.out, mend="choose an --out outside")
     paths = source.files()
     if not paths:
         raise SegtoolError("no images", where=plan.images)

@@ -38,6 +38,10 @@ class Storage:
             system, base = fs.FileSystem.from_uri(address)
             return cls(name, system, base)
 
+    def holds(self, other: "Storage") -> bool:
+        """Whether another folder is this one, or lies in it."""
+        return self.system.equals(other.system) and PurePosixPath(other.base).is_relative_to(self.base)
+
     def files(self, folder: str = "", suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
         """All files below a folder with such suffixes, relative to the base, sorted; without hidden ones."""
         with _in_one_line(self.name):

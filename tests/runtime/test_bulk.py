@@ -136,7 +136,9 @@ def test_results_of_different_jobs_are_not_mixed(tiny_onnx, images, tmp_path):
     ("arguments", "text"),
     [
         ({"images": "nowhere"}, "no such file or folder: nowhere"),
-        ({"images": "."}, "no images"),
+        ({"images": ".", "out": "../out"}, "no images"),
+        ({"images": ".", "out": "masks"}, "masks would lie among the images: masks"),
+        ({"images": ".", "out": "../empty"}, "masks would lie among the images: ../empty"),
         ({"images": "what://x"}, "cannot be read"),
         ({"model": "none.onnx"}, "no such model: none.onnx"),
         ({"out": "file/out"}, "cannot write"),
