@@ -1,6 +1,6 @@
 """The model card: what travels with every artifact, and all that is needed to run it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +10,7 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
 
 Matrix = list[list[float]]
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class _Strict(BaseModel):
@@ -21,7 +22,7 @@ class ClassInfo(_Strict):
 
     id: int = Field(ge=0, le=254)
     name: str
-    color: tuple[int, int, int]
+    color: tuple[Level, Level, Level]
 
 
 class InputContract(_Strict):

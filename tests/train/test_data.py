@@ -104,6 +104,23 @@ def test_bad_classes_file_shows_a_good_one(folder, text):
     assert "write one such as" in _first_error(folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("classes: [a, a]", "2 classes are called a"),
+        ("classes: [a, {id: 7, name: b}]", "class b has the id 7, and is number 1"),
+        ("classes: [a, {name: b, color: [300, 0, 0]}]", "class 1 is not a name or a name with a color"),
+        ("classes: [a, b]\nignore_index: void", "ignore_index is not a number"),
+        ("classes: [a, b]\nignore_index: 1", r"ignore_index is 1: .*2\.\.255"),
+        ("classes: [a, b]\nignore_index: 256", "ignore_index is 256"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart(folder, text, said):
+    (folder / "classes.yaml").write_text(text)
+    with pytest.raises(SegtoolError, match=said):
+        open_dataset(f"folder:{folder}", "train", complete=False)
+
+
 def test_camvid_as_distributed(shared):
     train, val = (open_dataset(f"camvid:{shared / 'camvid'}", split) for split in ("train", "val"))
     assert (len(train), len(val), len(train.classes)) == (367, 101, 11)

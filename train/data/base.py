@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +125,7 @@ def open_dataset(spec: str, split: str, *, complete: bool = True) -> Segmentatio
         complete: whether images without a mask are an error; otherwise they are in `problems` alone.
 
     Raises:
-        SegtoolError: unknown name, missing folder, or a split without images.
+        SegtoolError: unknown name, missing folder, a split without images, classes that cannot be told apart.
     """
     name, _, path = _registered(spec).partition(":")
     if name not in _OPENERS:
@@ -137,4 +138,19 @@ def open_dataset(spec: str, split: str, *, complete: bool = True) -> Segmentatio
         raise SegtoolError(what, where=first.where, mend=first.mend)
     if len(dataset) == 0:
         raise SegtoolError(f"the {split} split is empty", where=spec, mend="add images to it")
+    _check_classes(dataset.classes, dataset.ignore_index, spec)
     return dataset
+
+
+def _check_classes(classes: Sequence[ClassInfo], ignore_index: int, where: object) -> None:
+    """Refuses classes that masks, tables and files cannot tell apart."""
+    for place, info in enumerate(classes):
+        if info.id != place:
+            raise SegtoolError(f"class {info.name} has the id {info.id}, and is number {place}", where=where)
+    for name, count in Counter(c.name for c in classes).items():
+        if count > 1:
+            raise SegtoolError(f"{count} classes are called {name}", where=where, mend="give each its own name")
+    if not len(classes) <= ignore_index <= 255:
+        raise SegtoolError(
+            f"ignore_index is {ignore_index}", where=where, mend=f"a number that is no class: {len(classes)}..255"
+        )

@@ -46,4 +46,7 @@ def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
             raise SegtoolError(
                 f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE
             ) from error
-    return classes, int(data.get("ignore_index", 255))
+    ignore_index = data.get("ignore_index", 255)
+    if not isinstance(ignore_index, int):
+        raise SegtoolError("ignore_index is not a number", where=path, mend="255 is usual")
+    return classes, ignore_index
