@@ -1,10 +1,11 @@
 """How far two predictors are apart, over many images."""
 
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NamedTuple
 
 import numpy as np
+import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
 
 from segtool.card import ParityRecord
@@ -76,7 +77,7 @@ class Difference:
         return ParityRecord(
             backend=backend,
             precision=precision,
-            versions={name: metadata.version(name) for name in ("torch", "onnxruntime")},
+            versions={"torch": str(torch.__version__), "onnxruntime": ort.__version__},
             images=self.images,
             shapes=sorted(self.shapes),
             label_agreement=agreement,

@@ -1,7 +1,10 @@
 """Verification finds a file that is not the model, and says where it begins to differ."""
 
+from importlib import metadata
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -43,6 +46,16 @@ def test_sizes_batches_and_scores_are_compared(tiny_run, tiny_onnx, cases):
         assert abs(record.miou_difference) <= 1e-3
         assert record.culprit is None
     assert verify(tiny_run, tiny_onnx, [Case(cases[0].image)])[0].miou_difference is None
+
+
+def test_versions_are_told_whatever_package_they_come_from(tiny_run, tiny_onnx, cases, monkeypatch):
+    """segtool[gpu] brings ONNX Runtime by another name."""
+
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    assert verify(tiny_run, tiny_onnx, cases[:1])[0].versions["onnxruntime"] == onnxruntime.__version__
 
 
 @pytest.mark.parametrize("place", [0, 7, -1])
