@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import backend_option, echo, model_argument, parse_size
+from segtool.cli.options import backend_option, check_suffix, echo, model_argument, parse_size
 
 if TYPE_CHECKING:
     from segtool.images import RGB
@@ -49,6 +49,8 @@ def command(
     from segtool.cli.timing import interleaved_times
     from segtool.images import read_image, smooth_noise
 
+    if out is not None:
+        check_suffix(out, ".json")
     models = [model, *against]
     predictors = [open_model(m, backend=backend, threads=threads)[0] for m in models]
     pixels = read_image(image) if image is not None else smooth_noise(*_size(size, predictors[0], batch))

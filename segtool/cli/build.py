@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import echo, exported, progress_bar
+from segtool.cli.options import check_suffix, echo, exported, progress_bar
 
 if TYPE_CHECKING:
     from segtool.engine import Profile, Shape
@@ -50,12 +50,13 @@ def command(
     if prepare_only:
         _prepare(model, out or model.with_suffix(".tensorrt.onnx"), vertices_per_pixel)
         return
+    out = out or model.with_suffix(".engine")
+    check_suffix(out, ".engine")
     from segtool.export.tensorrt_build import build_engine, fixed_size, read_exported
     from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
 
     profile = _profile(smallest, usual, largest, fixed_size(read_exported(model)))
     trt, device = tensorrt(), cuda_device()
-    out = out or model.with_suffix(".engine")
     with progress_bar("building") as progress:
         record = build_engine(
             model,
@@ -72,9 +73,13 @@ def command(
 
 
 def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
+    from segtool.errors import SegtoolError
     from segtool.export.save import save_onnx
     from segtool.export.tensorrt_build import prepare, read_exported
 
+    check_suffix(out, ".onnx")
+    if out.resolve() == model.resolve():  # what is prepared is for TensorRT alone
+        raise SegtoolError("it would overwrite the model", where=out, mend="choose another --out")
     save_onnx(prepare(read_exported(model), vertices_per_pixel), out, check=False)
     echo(f"written: {out}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import echo, progress_bar
+from segtool.cli.options import check_suffix, echo, progress_bar
 
 if TYPE_CHECKING:
     from segtool.train.data.inspect import Statistics
@@ -54,6 +54,8 @@ def stats(spec: str, split: str, plot: Path | None) -> None:
     from segtool.train.data import open_dataset
     from segtool.train.data.inspect import statistics
 
+    if plot is not None:
+        check_suffix(plot, ".png", ".svg", ".pdf", option="--plot")
     dataset = open_dataset(spec, split)
     with progress_bar("counting") as progress:
         found = statistics(dataset, progress)
@@ -112,6 +114,7 @@ def show(spec: str, split: str, images: int, out: Path) -> None:
     from segtool.train.data import open_dataset
     from segtool.train.data.inspect import contact_sheet
 
+    check_suffix(out, ".png", ".jpg")
     save_image(out, contact_sheet(open_dataset(spec, split), images))
     echo(f"written: {out}")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import echo, parse_size
+from segtool.cli.options import check_suffix, echo, parse_size
 
 if TYPE_CHECKING:
     from segtool.export.int8 import Target
@@ -53,8 +53,7 @@ def command(
     if out is None:
         suffix = ".fp16.onnx" if fp16 else ".int8.onnx" if int8 else ".onnx"
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
-    if out.suffix != ".onnx":
-        raise SegtoolError("--out must end in .onnx", where=out)
+    check_suffix(out, ".onnx")
     fixed = None if size is None else parse_size(size, "--size")
     calibration = _calibration(calibrate, calibration_images, target) if calibrate is not None else None
     echo("exporting, half a minute or so")

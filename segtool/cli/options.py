@@ -93,6 +93,18 @@ def parse_size(text: str, option: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def check_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
+    """Whether the name of a file to write says what it will be.
+
+    Raises:
+        SegtoolError: it ends in none of the suffixes.
+    """
+    if path.suffix.lower() not in suffixes:
+        from segtool.errors import SegtoolError
+
+        raise SegtoolError(f"{option} must end in {' or '.join(suffixes)}", where=path)
+
+
 def echo(line: str) -> None:
     """Prints one line of progress at once, also into a pipe."""
     click.echo(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segtool.cli.options import echo, progress_bar
+from segtool.cli.options import check_suffix, echo, progress_bar
 
 if TYPE_CHECKING:
     from segtool.export.difference import Case
@@ -36,12 +36,13 @@ def command(
     from segtool.export.parity import store_parity, verify
     from segtool.files import write_json
 
+    out = out or model.with_suffix(".parity.json")
+    check_suffix(out, ".json")
     cases, total = _cases(images, data, split, limit)
     with progress_bar("verifying") as progress:
         records = verify(run, model, _counted(cases, total, progress))
     print_parity(records)
     store_parity(model, records)
-    out = out or model.with_suffix(".parity.json")
     write_json(out, [record.model_dump() for record in records])
     echo(f"written: {out}")
     if not all(record.passed for record in records):

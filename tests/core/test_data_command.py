@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli.data import command
+from segtool.errors import SegtoolError
 
 
 @pytest.fixture
@@ -58,3 +59,10 @@ def test_show(folder, tmp_path):
     result = run("show", f"folder:{folder}", "--out", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "sheet.png").size == (4 * 320, 480)
+
+
+@pytest.mark.parametrize(("action", "option"), [("show", "--out"), ("stats", "--plot")])
+def test_pictures_of_no_known_kind_are_refused_at_once(folder, tmp_path, action, option):
+    result = run(action, f"folder:{folder}", option, tmp_path / "picture")
+    assert isinstance(result.exception, SegtoolError)
+    assert f"{option} must end in .png or " in str(result.exception)

@@ -164,6 +164,22 @@ def test_nearest_shape_of_a_profile():
     assert PROFILE.holds((*PROFILE.nearest((0, 1000, 1)), 3))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--out", "model.plan"], "--out must end in .engine"),
+        (["--prepare-only", "--out", "model.engine"], "--out must end in .onnx"),
+        (["--prepare-only", "--out", "MODEL"], "it would overwrite the model"),
+    ],
+)
+def test_command_refuses_other_names(tiny_onnx, options, said):
+    before = tiny_onnx.read_bytes()
+    options = [str(tiny_onnx) if option == "MODEL" else option for option in options]
+    result = CliRunner().invoke(cli, ["build", str(tiny_onnx), *options])
+    assert said in str(result.exception)
+    assert tiny_onnx.read_bytes() == before
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_command_writes_the_file_for_other_builders(tiny_onnx, tmp_path, folder):
     out = tmp_path / "t.onnx"
