@@ -1,6 +1,8 @@
 """segtool eval"""
 
+import warnings
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,7 @@ def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, 
 
 
 def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -> Any:
-    """Predictor and dataset; refused if they do not have the same number of classes."""
+    """Predictor and dataset; refused if they do not have the same number of classes, warned of if of other names."""
     from segtool.cli.models import open_model
     from segtool.errors import SegtoolError
     from segtool.train.data import open_dataset
@@ -113,7 +115,21 @@ def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -
     predictor, card = open_model(model, threads=threads, views=views)
     if len(card.classes) != len(dataset.classes):
         raise SegtoolError(f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data)
+    if parent_process() is None:  # said once, not by every process
+        _warn_of_names(card.names, [c.name for c in dataset.classes])
     return predictor, dataset
+
+
+def _warn_of_names(model: list[str], data: list[str]) -> None:
+    """Classes are matched by their ids; other names may be other classes, or the same ones in another order."""
+    from segtool.errors import SegtoolWarning
+
+    other = [f"{a} / {b}" for a, b in zip(model, data, strict=True) if a != b]
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        warnings.warn(
+            f"classes have other names in model and data: {', '.join(other[:3])}{more}", SegtoolWarning, stacklevel=2
+        )
 
 
 def _compare(first: Path, second: Path, out: Path | None, pictures: int) -> None:

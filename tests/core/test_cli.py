@@ -176,6 +176,24 @@ def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
     assert "the model has 5 classes, the data 11" in result.stderr
 
 
+def test_eval_warns_once_of_data_with_other_names(tiny_run, tmp_path):
+    from PIL import Image
+
+    from segtool.train.data import open_dataset
+
+    (tmp_path / "classes.yaml").write_text("classes: [ground, disk, blocks, wedge, mast]\n")
+    for part in ("images", "masks"):
+        (tmp_path / "val" / part).mkdir(parents=True)
+    sample = open_dataset("synthetic:64", "val").load(0)
+    Image.fromarray(sample.image).save(tmp_path / "val" / "images" / "a.png")
+    Image.fromarray(sample.labels).save(tmp_path / "val" / "masks" / "a.png")
+    result = _segtool("eval", tiny_run, "--data", f"folder:{tmp_path}", "--processes", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    said = "segtool: classes have other names in model and data: block / blocks, pole / mast\n"
+    assert result.stderr.count("classes have other names") == 1
+    assert said in result.stderr
+
+
 def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path):
     arguments = ("bench", tiny_onnx, "--size", "48x64", "--runs", "4", "--cold", "--out", "b.json")
     result = _segtool(*arguments, "--against", tiny_run, cwd=tmp_path)
