@@ -7,6 +7,7 @@
 #include "limits.h"
 #include "simplex.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace {
@@ -81,19 +82,21 @@ struct Table {
   float* degree;          // [pixels of the batch]
 };
 
-// At most capacity + 1 distinct keys are admitted, so twice as many slots always leave a free one.
-int64_t slot_count(int64_t capacity) {
+// A power of two, at most half of which is ever claimed: searches end at a free slot, and soon. Claimed are `capacity`
+// and, where that does not suffice, one more by every thread that was at it while the last of them went.
+int64_t slot_count(int64_t pixels, int64_t capacity) {
+  constexpr int64_t kThreadsAtOnce = 1 << 19;  // no device has as many
   int64_t slots = 1024;
-  while (slots < 2 * (capacity + 1)) slots *= 2;
+  while (slots < 2 * (capacity + std::min(pixels, kThreadsAtOnce))) slots *= 2;
   return slots;
 }
 
 // The normalisation is filtered deterministically always: it costs one channel of one filter.
 int64_t filter_bytes(int64_t capacity) { return segtool::cuda::filter_workspace(1, capacity, true); }
 
-Table carve(void* workspace, int64_t capacity) {
+Table carve(void* workspace, int64_t pixels, int64_t capacity) {
   Table t;
-  t.slots = slot_count(capacity);
+  t.slots = slot_count(pixels, capacity);
   t.capacity = capacity;
   t.filter = workspace;
   t.slot_owner = reinterpret_cast<int32_t*>(static_cast<char*>(workspace) + filter_bytes(capacity));
@@ -108,18 +111,19 @@ __global__ void fill(int32_t* data, int64_t count, int32_t value) {
   if (i < count) data[i] = value;
 }
 
-// The slot of a key, claimed by `corner` if it is new; -1 if the table is full.
+// The slot of a key, claimed by `corner` if it is new; -1 if it is new and there is no room.
 __device__ int64_t find_or_claim(const Image& image, const Table& table, const Key& key, int64_t corner,
                                  int32_t* status) {
   uint64_t slot = key.hash() & (table.slots - 1);
   for (int64_t probe = 0; probe < table.slots; ++probe, slot = (slot + 1) & (table.slots - 1)) {
     int32_t owner = current_value(table.slot_owner + slot);
     if (owner < 0) {
-      if (current_value(status) >= table.capacity) return -1;
-      owner = atomicCAS(table.slot_owner + slot, -1, int32_t(corner));
+      const bool room = current_value(status) < table.capacity;
+      // Without room only looked at: whoever took the last of it may have claimed this slot, for this key, since.
+      owner = atomicCAS(table.slot_owner + slot, -1, room ? int32_t(corner) : -1);
       if (owner < 0) {
-        const int32_t number = atomicAdd(status, 1);
-        if (number >= table.capacity) return -1;
+        const int32_t number = room ? atomicAdd(status, 1) : -1;
+        if (number < 0 || number >= table.capacity) return -1;
         table.slot_vertex[slot] = number;
         table.vertex_owner[number] = int32_t(corner);
         return int64_t(slot);
@@ -189,7 +193,8 @@ int check(const Image& image, double spatial_sigma, double color_sigma, int64_t 
 }  // namespace
 
 int64_t segtool_cuda_lattice_workspace(int64_t n, int64_t height, int64_t width, int64_t capacity) {
-  return filter_bytes(capacity) + 4 * (2 * slot_count(capacity) + capacity + n * height * width);
+  const int64_t pixels = n * height * width;
+  return filter_bytes(capacity) + 4 * (2 * slot_count(pixels, capacity) + capacity + pixels);
 }
 
 int segtool_cuda_lattice_insert(const float* image, int64_t n, int64_t height, int64_t width, double spatial_sigma,
@@ -198,7 +203,7 @@ int segtool_cuda_lattice_insert(const float* image, int64_t n, int64_t height, i
   const Image source{image, n, height, width, segtool::feature_scale(spatial_sigma, color_sigma)};
   if (check(source, spatial_sigma, color_sigma, capacity)) return 1;
   const auto stream = static_cast<cudaStream_t>(stream_handle);
-  const Table table = carve(workspace, capacity);
+  const Table table = carve(workspace, source.pixels(), capacity);
   cudaMemsetAsync(status, 0, 2 * sizeof(int32_t), stream);
   launch(fill, 2 * table.slots, stream, table.slot_owner, 2 * table.slots, -1);
   launch(insert_pixel, source.pixels(), stream, source, table, source.pixels(), vertex, weight, status);
@@ -213,7 +218,7 @@ int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t height, int
   if (check(source, spatial_sigma, color_sigma, capacity)) return 1;
   if (vertex_count < 1 || vertex_count > capacity) return segtool::fail("vertex_count must be in 1..capacity");
   const auto stream = static_cast<cudaStream_t>(stream_handle);
-  const Table table = carve(workspace, capacity);
+  const Table table = carve(workspace, source.pixels(), capacity);
   const int64_t corners = source.pixels() * kCorners;
   launch(number_corners, corners, stream, table, corners, vertex_count, vertex);
   launch(find_neighbors, 2 * kCorners * vertex_count, stream, source, table, status, vertex_count, neighbor);

@@ -1,6 +1,7 @@
 // Enough of CUDA to run the kernels' source on a CPU. Thread after thread in a scrambled order, which shows that their
 // logic is right whatever the order. Or, with SEGTOOL_CUDA_ON_THREADS, on several threads of the CPU at once, blocks and
-// the threads of a block both, so that the thread sanitizer sees what races. Nothing is said of how fast they are.
+// the threads of a block both, so that the thread sanitizer sees what races. Or, with SEGTOOL_CUDA_IN_STEP, in step, which
+// shows what comes of all of them being at the same place. Nothing is said of how fast they are.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -8,6 +9,10 @@
 #include <cstring>
 #include <thread>
 #include <vector>
+
+#if defined(SEGTOOL_CUDA_IN_STEP)
+#include "in_step.h"
+#endif
 
 #define __global__
 #define __device__
@@ -55,6 +60,9 @@ T atomic_change(T* at, const Change& change) {
 }
 template <class T>
 T atomicAdd(T* at, T value) {
+#if defined(SEGTOOL_CUDA_IN_STEP)
+  for (int step = 0; step < InStep::lag(); ++step) InStep::wait();
+#endif
   return atomic_change(at, [=](T old) { return old + value; });
 }
 inline int32_t atomicCAS(int32_t* at, int32_t expected, int32_t value) {
@@ -69,7 +77,16 @@ inline uint32_t atomicMax(uint32_t* at, uint32_t value) {
 
 namespace segtool::cuda {
 
+#if defined(SEGTOOL_CUDA_IN_STEP)
+inline int32_t current_value(const int32_t* at) {
+  InStep::wait();
+  const int32_t value = *at;
+  InStep::wait();
+  return value;
+}
+#else
 inline int32_t current_value(const int32_t* at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+#endif
 
 // Calls work(w) for w = 0 .. kWorkers - 1, at once if there are several.
 #if defined(SEGTOOL_CUDA_ON_THREADS)
@@ -104,6 +121,15 @@ template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t count, cudaStream_t, Arguments... arguments) {
   if (count <= 0) return;
   const uint64_t threads = (uint64_t(count) + 255) / 256 * 256;
+#if defined(SEGTOOL_CUDA_IN_STEP)
+  if (threads <= 2048) {  // more run one after the other: each has a stack
+    InStep(int64_t(threads), [&](int64_t index) {
+      thread_index_slot() = index;
+      kernel(arguments...);
+    });
+    return;
+  }
+#endif
   uint64_t padded = 256;  // an odd step visits all of a power of two
   while (padded < threads) padded *= 2;
   at_once([&](int worker) {
