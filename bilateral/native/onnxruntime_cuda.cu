@@ -1,7 +1,8 @@
 // The operators' CUDA kernels for ONNX Runtime: on its stream, with workspace from the device's pool.
 #include <cuda_runtime.h>
 
-#include <new>
+#include <map>
+#include <mutex>
 
 #include "onnxruntime_operators.h"
 
@@ -9,11 +10,33 @@ namespace {
 
 using ort::Status;
 
+// A pool on the device in use that keeps what is given back; null if there can be none. The device's own pool hands it on
+// to the system whenever somebody waits for the device, as ONNX Runtime does after each run, and to ask for hundreds of
+// megabytes anew takes as long as the kernels.
+cudaMemPool_t pool() {
+  static std::mutex making;
+  static std::map<int, cudaMemPool_t> pools;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return nullptr;
+  const std::lock_guard<std::mutex> lock(making);
+  cudaMemPool_t& found = pools[device];
+  if (!found) {
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location = {cudaMemLocationTypeDevice, device};
+    uint64_t kept = UINT64_MAX;
+    if (cudaMemPoolCreate(&found, &properties) != cudaSuccess) return found = nullptr;
+    cudaMemPoolSetAttribute(found, cudaMemPoolAttrReleaseThreshold, &kept);
+  }
+  return found;
+}
+
 // Memory of the device that is freed in the order of the stream: neither end waits.
 class Workspace {
  public:
   Workspace(int64_t bytes, cudaStream_t stream) : stream_(stream) {
-    if (bytes < 0 || cudaMallocAsync(&data_, size_t(bytes), stream) != cudaSuccess) data_ = nullptr;
+    const cudaMemPool_t from = bytes < 0 ? nullptr : pool();
+    if (!from || cudaMallocFromPoolAsync(&data_, size_t(bytes), from, stream) != cudaSuccess) data_ = nullptr;
     cudaGetLastError();  // what went wrong is told by `failed`, not by the next launch
   }
   Workspace(const Workspace&) = delete;
