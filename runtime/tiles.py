@@ -25,6 +25,21 @@ class Tiles(NamedTuple):
     overlap: int
 
 
+def check_tiles(tiles: Tiles) -> None:
+    """Whether tiles can overlap as they should.
+
+    Raises:
+        SegtoolError: by more than they are large.
+    """
+    side = min(tiles.height, tiles.width)
+    if not 0 <= tiles.overlap < side:
+        raise SegtoolError(
+            f"tiles of {side} pixels cannot overlap by {tiles.overlap}",
+            where="overlap",
+            mend="less than the tile's sides",
+        )
+
+
 class _Span(NamedTuple):
     """One tile along one side: it reads start..stop, and its answer is kept in first..last."""
 
@@ -45,6 +60,7 @@ def predict_tiled(
     Raises:
         SegtoolError: tiles that do not overlap as they should, or an image smaller than a fixed tile.
     """
+    check_tiles(tiles)
     rows, columns = (
         list(_spans(side, tile, tiles.overlap)) for side, tile in zip(image.shape, tiles[:2], strict=False)
     )
@@ -73,10 +89,6 @@ def _paste(whole: NDArray, part: NDArray, row: _Span, column: _Span) -> None:
 
 def _spans(side: int, tile: int, overlap: int) -> Iterator[_Span]:
     """Tiles of one size along a side; the last is moved back to end with it."""
-    if not 0 <= overlap < tile:
-        raise SegtoolError(
-            f"tiles of {tile} pixels cannot overlap by {overlap}", where="overlap", mend="less than the tile's sides"
-        )
     if side <= tile:
         yield _Span(0, side, 0, side)
         return

@@ -85,6 +85,8 @@ class PiecewiseTrainer:
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
         distributed.on_first(lambda: check_all(self.train_set, self.val_set))
         frequency = distributed.on_first(lambda: class_frequency(self.train_set))
+        if not frequency.any():
+            raise SegtoolError("there are no labels in the training masks", where=data, mend="segtool data stats SPEC")
         self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
         if found is None:  # only now: a run that cannot start leaves no folder behind
             distributed.on_first(lambda: self.folder.create(self.config, self.state))

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from segtool.errors import SegtoolError
     from segtool.images import RGB
     from segtool.prediction import Prediction
-    from segtool.runtime import BackendName
+    from segtool.runtime import BackendName, Tiles
     from segtool.runtime.bulk.job import Plan
 
     Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
+
+_OVERLAP = 128  # of tiles, pixels
 
 
 @click.command("predict")
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, help="Folder for the results.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images of one size at a time.")
 @click.option("--tile", metavar="HxW", help="Cut larger images into overlapping tiles of that size.")
-@click.option("--overlap", default=128, show_default=True, type=click.IntRange(0), help="Of tiles, in pixels.")
+@click.option("--overlap", type=click.IntRange(0), help="Of tiles, in pixels.  [default: 128, or a quarter of a tile]")
 @click.option("--frames", is_flag=True, help="Of a video, also write the mask of each frame.")
 @click.option("--address", help="Use Ray Data: local, or the address of a Ray cluster, such as auto.")
 @replica_options
@@ -47,7 +49,7 @@ def command(
     out: str,
     batch: int,
     tile: str | None,
-    overlap: int,
+    overlap: int | None,
     frames: bool,
     address: str | None,
     replicas: int,
@@ -66,9 +68,8 @@ def command(
     OUT, which may be an address too, then holds masks/PATH.png for each and index.parquet. Stopped anywhere, the same
     command goes on where it was.
     """
-    size = None if tile is None else parse_size(tile, "--tile")
+    tiles = None if tile is None else _tiles(tile, overlap)
     if address is not None:
-        from segtool.runtime import Tiles
         from segtool.runtime.bulk.job import Plan
 
         plan = Plan(
@@ -80,7 +81,7 @@ def command(
             cpus=cpus or share_of_cores(replicas, address),
             gpus=gpus,
             batch=batch,
-            tiles=None if size is None else Tiles(*size, overlap),
+            tiles=tiles,
             retry=retry,
         )
         _in_bulk(plan, address)
@@ -92,7 +93,7 @@ def command(
     paths, folder = _expand([Path(image) for image in images]), Path(out)
     _check_results(paths, folder)
     predictor, card = open_model(model, backend=backend)
-    predict = _in_batches(predictor) if size is None else _in_tiles(predictor, size, overlap)
+    predict = _in_batches(predictor) if tiles is None else _in_tiles(predictor, tiles)
     ensure_folder(folder)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     pictures = [path for path in paths if path not in videos]
@@ -133,10 +134,19 @@ def _in_batches(predictor: Any) -> "Predict":
     return batched or (lambda images: [predictor(image) for image in images])
 
 
-def _in_tiles(predictor: Any, size: tuple[int, int], overlap: int) -> "Predict":
-    from segtool.runtime.tiles import Tiles, predict_tiled
+def _tiles(size: str, overlap: int | None) -> "Tiles":
+    from segtool.runtime.tiles import Tiles, check_tiles
 
-    return lambda images: [predict_tiled(predictor, image, Tiles(*size, overlap)) for image in images]
+    height, width = parse_size(size, "--tile")
+    tiles = Tiles(height, width, min(_OVERLAP, min(height, width) // 4) if overlap is None else overlap)
+    check_tiles(tiles)
+    return tiles
+
+
+def _in_tiles(predictor: Any, tiles: "Tiles") -> "Predict":
+    from segtool.runtime.tiles import predict_tiled
+
+    return lambda images: [predict_tiled(predictor, image, tiles) for image in images]
 
 
 class _Pace(NamedTuple):

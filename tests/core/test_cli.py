@@ -104,6 +104,19 @@ def test_predict_writes_masks_and_goes_on_past_a_bad_image(tiny_onnx, tmp_path, 
     assert Image.open(tmp_path / "out" / "good_overlay.jpg").size == mask.size
 
 
+def test_tiles_of_predict(tiny_onnx, tmp_path, photo):
+    from PIL import Image
+
+    Image.fromarray(photo).save(tmp_path / "a.jpg")
+    result = _segtool("predict", tiny_onnx, "a.jpg", "--out", "out", "--tile", "64x96", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr  # they overlap by a quarter, where 128 pixels would be too many
+    assert Image.open(tmp_path / "out" / "a.png").size == photo.shape[1::-1]
+    options = ("--tile", "64x96", "--overlap", "64")
+    result = _segtool("predict", tiny_onnx, "a.jpg", "--out", "other", *options, cwd=tmp_path)
+    assert "tiles of 64 pixels cannot overlap by 64" in result.stderr
+    assert not (tmp_path / "other").exists()
+
+
 def test_predict_overwrites_no_image(tiny_onnx, tmp_path, photo):
     from PIL import Image
 

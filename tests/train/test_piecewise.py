@@ -22,7 +22,7 @@ from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
 
 from ..conftest import TINY
-from .layouts import write_folder
+from .layouts import write_folder, write_mask
 
 
 def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):
@@ -129,6 +129,16 @@ def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegtoolError, match="cannot write to the folder"):
         _trainer(tmp_path / "file" / "run")
+
+
+def test_masks_without_labels(tmp_path, photo):
+    root = tmp_path / "data"
+    write_folder(root, photo)
+    for mask in (root / "train" / "masks").iterdir():
+        write_mask(mask, np.full(photo.shape[:2], 255))
+    with pytest.raises(SegtoolError, match="no labels in the training masks"):
+        _trainer(tmp_path / "run", data=f"folder:{root}")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
