@@ -13,7 +13,10 @@ from segtool.bilateral.torch_layout import memory_layout
 from segtool.errors import SegtoolError
 
 
-@torch.library.custom_op("segtool::bilateral_lattice", mutates_args=(), device_types="cpu")
+# On a GPU it waits for the number of vertices, which no CUDA graph can hold: torch.compile leaves it out of its graphs.
+@torch.library.custom_op(
+    "segtool::bilateral_lattice", mutates_args=(), device_types="cpu", tags=torch.Tag.cudagraph_unsafe
+)
 def bilateral_lattice(image: Tensor, spatial_sigma: float, color_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Builds the lattice of images [N,3,H,W], float32, levels 0..255.
 

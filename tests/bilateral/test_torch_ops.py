@@ -22,6 +22,7 @@ def test_torch_accepts_the_operators(image):
         torch.library.opcheck(update, (values, near, alike, *tables, normalize))
     torch.library.opcheck(torch.ops.segtool.bilateral_filter.default, (values, *lattice))
     torch.library.opcheck(torch.ops.segtool.bilateral_lattice.default, (image, 10.0, 20.0))
+    assert torch.Tag.cudagraph_unsafe in torch.ops.segtool.bilateral_lattice.default.tags
 
 
 def test_autocast_computes_in_float32(image):
