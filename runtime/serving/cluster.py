@@ -139,4 +139,5 @@ def _deployment(plan: Plan, name: str, path: Path) -> "Application":
             "runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive"}},
         },
         health_check_period_s=5,
+        max_constructor_retry_count=1,  # a model that does not load will not the next time
     ).bind(name, str(path.resolve()), plan.backend, threads, plan.batch, plan.batch_seconds, plan.limits.pixels)
