@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
             q = torch_cuda.mean_field_update([values, spatial, bilateral, *tables], True, now)
         return q
 
+    logits = {"planes": values.contiguous(), "channels last": values}
+
+    def one_call(layout: str) -> Any:
+        now = torch.cuda.current_stream().cuda_stream
+        return torch_cuda.mean_field(logits[layout], image, WIDTHS, (tables[0], tables[1]), 10, now, capacity)
+
     def spatial_message() -> Tensor:
         return torch_cuda.spatial_filter(values, WIDTHS.spatial_gamma, torch.cuda.current_stream().cuda_stream)
 
@@ -116,6 +123,10 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
         "update": device_ms(graph_of(update).replay, runs),
         "filter, deterministic": device_ms(graph_of(lambda: message(True)).replay, runs),
         "lattice + 10 iterations, graph": device_ms(graph_of(mean_field).replay, runs),
+        **{
+            f"one call, {layout}, graph": device_ms(graph_of(partial(one_call, layout)).replay, runs)
+            for layout in logits
+        },
         # Waits once, for the number of vertices: not a graph.
         "CRF, 10 iterations, torch": device_ms(lambda: crf(values, image, 10), runs),
     }

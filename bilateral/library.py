@@ -31,6 +31,8 @@ _ARGUMENTS = {
     "segtool_cuda_spatial_workspace": [_I64] * 4 + [_F64],
     "segtool_cuda_spatial_filter": [_PTR] + [_I64] * 4 + [_F64] + [_PTR] * 3,
     "segtool_cuda_mean_field_update": [_PTR] * 5 + [_I64] * 3 + [_INT, _INT, _PTR, _PTR],
+    "segtool_cuda_mean_field_workspace": [_I64] * 4 + [_F64, _I64, _INT],
+    "segtool_cuda_mean_field": [_PTR] * 2 + [_I64] * 4 + [_F64] * 3 + [_PTR] * 2 + [_INT, _I64, _INT] + [_PTR] * 4,
 }
 
 
@@ -59,8 +61,15 @@ def library() -> ctypes.CDLL:
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """Loads a build of the library."""
+    """Loads a build of the library.
+
+    Raises:
+        SegtoolError: it was built from other sources.
+    """
     lib = ctypes.CDLL(str(path))
+    for name in ("segtool_error_message", *_ARGUMENTS):
+        if not hasattr(lib, name):
+            raise SegtoolError(f"the native library has no {name}", where=path, mend="reinstall segtool: pip install .")
     lib.segtool_error_message.restype = ctypes.c_char_p
     for name, arguments in _ARGUMENTS.items():
         getattr(lib, name).argtypes = arguments

@@ -92,5 +92,39 @@ def mean_field_update(inputs: list[Tensor], normalize: bool, stream: int) -> Ten
     return out
 
 
+def mean_field(
+    logits: Tensor,
+    image: Tensor,
+    widths: tuple[float, float, float],
+    tables: tuple[Tensor, Tensor],
+    iterations: int,
+    stream: int,
+    capacity: int,
+) -> tuple[Tensor, Tensor]:
+    """All of the inference as one call that waits for nothing, as `native.mean_field` on the processor.
+
+    Args:
+        logits: float32 [N,C,H,W], contiguous or channel-last.
+        image: float32 [N,3,H,W], levels 0..255.
+        widths: gamma, alpha (pixels) and beta (levels).
+        tables: spatial and bilateral compatibility, [C,C].
+        capacity: the most vertices that the lattice may have.
+
+    Returns:
+        Q in the layout of the logits, and the lattice's status as of `build_lattice`; where that tells of a problem,
+        Q is NaN.
+    """
+    n, classes, height, width = shape = logits.shape
+    out = torch.empty_like(logits)
+    status = torch.empty(2, dtype=torch.int32, device=logits.device)
+    last = int(not logits.is_contiguous())
+    size = cuda_call("segtool_cuda_mean_field_workspace", *shape, widths[0], capacity, last)
+    workspace = _workspace(size, logits.device)
+    given = (logits.data_ptr(), image.data_ptr(), n, classes, height, width, *widths, *(t.data_ptr() for t in tables))
+    end = (out.data_ptr(), status.data_ptr(), workspace.data_ptr(), stream)
+    cuda_call("segtool_cuda_mean_field", *given, iterations, capacity, last, *end)
+    return out, status
+
+
 def _workspace(size: int, device: torch.device) -> Tensor:
     return torch.empty(size, dtype=torch.uint8, device=device)

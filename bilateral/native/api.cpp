@@ -46,4 +46,11 @@ int segtool_cuda_mean_field_update(const float*, const float*, const float*, con
                                    int64_t, int64_t, int, int, float*, void*) {
   return no_cuda();
 }
+int64_t segtool_cuda_mean_field_workspace(int64_t, int64_t, int64_t, int64_t, double, int64_t, int) {
+  return no_cuda(), -1;
+}
+int segtool_cuda_mean_field(const float*, const float*, int64_t, int64_t, int64_t, int64_t, double, double, double,
+                            const float*, const float*, int, int64_t, int, float*, int32_t*, void*, void*) {
+  return no_cuda();
+}
 #endif

@@ -104,7 +104,7 @@ SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, 
                                     void* workspace, void* stream);
 
 // The other steps of an iteration on the device. Values and layouts are as for segtool_spatial_filter and
-// segtool_mean_field_update. out must not overlap the inputs; the messages must be there.
+// segtool_mean_field_update, with both messages or none. out must not overlap the inputs.
 SEGTOOL_API int64_t segtool_cuda_spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner,
                                                    double sigma);
 SEGTOOL_API int segtool_cuda_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width,
@@ -113,3 +113,14 @@ SEGTOOL_API int segtool_cuda_mean_field_update(const float* unary, const float* 
                                                const float* spatial_table, const float* bilateral_table, int64_t n,
                                                int64_t channels, int64_t pixels, int normalize, int channels_last,
                                                float* out, void* stream);
+
+// Mean-field inference on the device: segtool_mean_field, with the lattice's capacity and status as for
+// segtool_cuda_lattice_insert. Where status[1] is not 0, out is NaN. channels_last: logits and out are
+// [n,height,width,classes].
+SEGTOOL_API int64_t segtool_cuda_mean_field_workspace(int64_t n, int64_t classes, int64_t height, int64_t width,
+                                                      double spatial_gamma, int64_t capacity, int channels_last);
+SEGTOOL_API int segtool_cuda_mean_field(const float* logits, const float* image, int64_t n, int64_t classes,
+                                        int64_t height, int64_t width, double spatial_gamma, double bilateral_alpha,
+                                        double bilateral_beta, const float* spatial_table,
+                                        const float* bilateral_table, int iterations, int64_t capacity,
+                                        int channels_last, float* out, int32_t* status, void* workspace, void* stream);

@@ -2,16 +2,18 @@
 //
 // Two passes of a blur along one side. What bounds them is how many values are loaded for a multiplication, so a thread
 // computes a run of outputs and keeps what they share in registers. Threads that lie side by side load side by side.
+#include "spatial_cuda.h"
+
 #include <cmath>
 
 #include "api.h"
 #include "cuda_launch.h"
-#include "host_device.h"
 #include "limits.h"
 
 namespace {
 
 using segtool::cuda::launch;
+using segtool::cuda::Spatial;
 using segtool::cuda::thread_index;
 constexpr int kRun = 8;  // outputs of a thread
 
@@ -20,25 +22,6 @@ constexpr int64_t kLongestSide = 1 << 28;  // so that positions and taps are int
 SEGTOOL_HD int64_t runs(int64_t length) { return (length + kRun - 1) / kRun; }
 
 SEGTOOL_HD int64_t tap_count(int64_t radius) { return runs(2 * radius + 1) * kRun; }
-
-// Workspace: the taps g(-radius)..g(radius) and zeros up to a whole number of runs; r = (sum of g over the image's
-// side)^-1/2 of every row and column; as in spatial_cpu.cpp.
-struct Spatial {
-  int64_t planes, height, width, inner, radius;
-  double sigma;
-  float *taps, *rows, *columns, *between;
-
-  SEGTOOL_HD int64_t row() const { return width * inner; }
-};
-
-Spatial carve(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma, void* workspace) {
-  Spatial s{planes, height, width, inner, segtool::spatial_radius(sigma, height, width), sigma};
-  s.taps = static_cast<float*>(workspace);
-  s.rows = s.taps + tap_count(s.radius);
-  s.columns = s.rows + height;
-  s.between = s.columns + width;
-  return s;
-}
 
 __device__ double tap(const Spatial& s, int64_t x) { return exp(-0.5 * double(x * x) / (s.sigma * s.sigma)); }
 
@@ -147,25 +130,47 @@ __global__ void blur_rows_of_planes(Spatial s, const float* in, float* out) {
 
 }  // namespace
 
-int64_t segtool_cuda_spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma) {
+int64_t segtool::cuda::spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma) {
   if (segtool::check_spatial(planes, height, width, inner, sigma)) return -1;
+  if (height > kLongestSide || width > kLongestSide) return fail("values: a side of more than 2^28 pixels"), -1;
   const int64_t taps = tap_count(segtool::spatial_radius(sigma, height, width));
   return int64_t(sizeof(float)) * (taps + height + width + planes * height * width * inner);
 }
 
+Spatial segtool::cuda::spatial_in(void* workspace, int64_t planes, int64_t height, int64_t width, int64_t inner,
+                                  double sigma) {
+  Spatial s{planes, height, width, inner, segtool::spatial_radius(sigma, height, width), sigma};
+  s.taps = static_cast<float*>(workspace);
+  s.rows = s.taps + tap_count(s.radius);
+  s.columns = s.rows + height;
+  s.between = s.columns + width;
+  return s;
+}
+
+void segtool::cuda::prepare_spatial(const Spatial& s, cudaStream_t stream) {
+  launch(prepare, tap_count(s.radius) + s.height + s.width, stream, s);
+}
+
+int segtool::cuda::spatial_filter(const Spatial& s, const float* values, float* out, cudaStream_t stream) {
+  const float* between = s.between;
+  launch(blur_columns, s.planes * runs(s.height) * s.row(), stream, s, values, s.between);
+  if (s.inner == 1) {
+    launch(blur_rows_of_planes, runs(s.planes * s.height) * s.width, stream, s, between, out);
+  } else {
+    launch(blur_rows_of_channels, s.planes * s.height * runs(s.width) * s.inner, stream, s, between, out);
+  }
+  return launched("CUDA spatial filter");
+}
+
+int64_t segtool_cuda_spatial_workspace(int64_t planes, int64_t height, int64_t width, int64_t inner, double sigma) {
+  return segtool::cuda::spatial_workspace(planes, height, width, inner, sigma);
+}
+
 int segtool_cuda_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width, int64_t inner,
                                 double sigma, float* out, void* workspace, void* stream_handle) {
-  if (segtool::check_spatial(planes, height, width, inner, sigma)) return 1;
-  if (height > kLongestSide || width > kLongestSide) return segtool::fail("values: a side of more than 2^28 pixels");
+  if (segtool::cuda::spatial_workspace(planes, height, width, inner, sigma) < 0) return 1;
   const auto stream = static_cast<cudaStream_t>(stream_handle);
-  const Spatial s = carve(planes, height, width, inner, sigma, workspace);
-  const float* between = s.between;
-  launch(prepare, tap_count(s.radius) + height + width, stream, s);
-  launch(blur_columns, planes * runs(height) * s.row(), stream, s, values, s.between);
-  if (inner == 1) {
-    launch(blur_rows_of_planes, runs(planes * height) * width, stream, s, between, out);
-  } else {
-    launch(blur_rows_of_channels, planes * height * runs(width) * inner, stream, s, between, out);
-  }
-  return segtool::cuda::launched("CUDA spatial filter");
+  const Spatial s = segtool::cuda::spatial_in(workspace, planes, height, width, inner, sigma);
+  segtool::cuda::prepare_spatial(s, stream);
+  return segtool::cuda::spatial_filter(s, values, out, stream);
 }

@@ -118,6 +118,10 @@ __global__ void update(Update u) {
   using segtool::cuda::each_thread;
   const Rows rows = rows_of_block(u);
   each_thread([&](int thread, int threads) {
+    if (!u.spatial) {
+      each_value(u, rows, thread, threads, [&](int64_t from, int to) { rows.z[to] = u.unary[from]; });
+      return;
+    }
     // Pixels beyond the last are computed like the others, and not written.
     for (int i = rows.count * u.width() + thread; i < u.pixels_per_block * u.width(); i += threads) {
       rows.z[i] = rows.spatial[i] = rows.bilateral[i] = 0.0f;
@@ -129,6 +133,7 @@ __global__ void update(Update u) {
     });
   });
   each_thread([&](int thread, int threads) {
+    if (!u.spatial) return;
     for (int tile = thread / u.lanes; tile < u.tiles(); tile += threads / u.lanes) {
       add_messages<kPixels>(u, rows, thread % u.lanes, tile * kChannels);
     }
@@ -161,6 +166,7 @@ int segtool_cuda_mean_field_update(const float* unary, const float* spatial, con
   Update u{unary,  spatial,        bilateral,          spatial_table, bilateral_table, n, channels,
            pixels, normalize != 0, channels_last != 0, out,           0,               0};
   if (n < 1 || channels < 1 || pixels < 1) return segtool::fail("values: every dimension must be at least 1");
+  if (!spatial != !bilateral) return segtool::fail("values: one message without the other");
   if (channels > kMostChannels) return segtool::fail("the update on CUDA takes at most 1023 channels");
   u.pixels_per_block = pixels_that_fit(u);
   u.lanes = u.pixels_per_block < 32 ? u.pixels_per_block : 32;

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.bilateral import torch_cuda, torch_mean_field, torch_ops
+from segtool.bilateral import native, torch_cuda, torch_mean_field, torch_ops
 from segtool.train.models import DenseCRF, KernelWidths
 
 pytestmark = [
@@ -76,6 +76,27 @@ def test_lattice_and_filter_in_a_cuda_graph(image):
     expected = torch_ops.bilateral_filter(values.cpu(), *torch_ops.bilateral_lattice(image.flip(3), 30.0, 13.0))
     assert int(status[1]) == 0
     torch.testing.assert_close(out.cpu(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_whole_inference_in_one_call_and_a_cuda_graph(image, layout):
+    logits = 3 * torch.randn(2, 21, *image.shape[2:]).contiguous(memory_format=layout)
+    widths, tables = (3.0, 30.0, 13.0), (3 * torch.eye(21), 10 * torch.eye(21))
+    on_gpu = (logits.cuda(), image.cuda(), widths, tuple(t.cuda() for t in tables), 10)
+
+    def infer():
+        return torch_cuda.mean_field(*on_gpu, torch.cuda.current_stream().cuda_stream, 200_000)
+
+    infer()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        q, status = infer()
+    graph.replay()
+    arrays = [t.contiguous().numpy() for t in (logits, image)]
+    expected = torch.from_numpy(native.mean_field(*arrays, widths, tuple(t.numpy() for t in tables), 10))
+    assert int(status[1]) == 0
+    torch.testing.assert_close(q.cpu().contiguous(), expected, rtol=1e-3, atol=1e-4)
+    assert (q.cpu().argmax(1) == expected.argmax(1)).float().mean() >= 0.9999
 
 
 def test_crf_and_its_gradients(image):

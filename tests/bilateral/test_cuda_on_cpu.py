@@ -168,6 +168,42 @@ def test_a_spatial_sigma_without_meaning_is_refused(cuda, sigma):
         cuda.spatial_filter(torch.rand(1, 1, 4, 4), sigma, STREAM)
 
 
+@CASES
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("iterations", [0, 1, 4])
+def test_the_whole_inference_in_one_call(cuda, case, layout, iterations):
+    image, alpha, beta = case
+    generator = torch.Generator().manual_seed(0)
+    shape = (image.shape[0], 9, *image.shape[2:])
+    logits = 3 * torch.randn(shape, generator=generator).contiguous(memory_format=layout)
+    tables = tuple(torch.randn(9, 9, generator=generator) for _ in range(2))
+    widths = (2.0, alpha, beta)
+    vertices = native.bilateral_lattice(image.numpy(), alpha, beta).neighbor.shape[2]
+    for capacity in (vertices, vertices + 500):
+        q, status = cuda.mean_field(logits, image, widths, tables, iterations, STREAM, capacity)
+        assert status.tolist() == [vertices, 0]
+        assert q.stride() == logits.stride()
+        arrays = [np.ascontiguousarray(a) for a in (logits, image)]
+        expected = native.mean_field(*arrays, widths, tuple(t.numpy() for t in tables), iterations)
+        np.testing.assert_allclose(q, expected, rtol=1e-3, atol=1e-5)
+    if iterations:
+        q, status = cuda.mean_field(logits, image, widths, tables, iterations, STREAM, max(1, vertices - 1))
+        assert status[1] == library.OVERFLOW or vertices == 1
+        assert q.isnan().any() or vertices == 1
+
+
+def test_one_call_refuses_what_its_steps_refuse(cuda):
+    image, logits, tables = _noise(1, 3, 9, 9), torch.rand(1, 4, 9, 9), (torch.eye(4), torch.eye(4))
+    for widths, iterations, capacity, message in (
+        ((0.0, 5.0, 5.0), 2, 100, "positive and finite"),
+        ((1.0, 5.0, 0.0), 2, 100, "positive and finite"),
+        ((1.0, 5.0, 5.0), -1, 100, "must not be negative"),
+        ((1.0, 5.0, 5.0), 2, 0, "capacity"),
+    ):
+        with pytest.raises(SegtoolError, match=message):
+            cuda.mean_field(logits, image, widths, tables, iterations, STREAM, capacity)
+
+
 def test_onnxruntime_runs_the_cuda_kernels(emulated):
     """Registered in the CPU kernels' place: their attributes, shapes, workspace and errors."""
     lattice = ["vertex", "weight", "neighbor"]

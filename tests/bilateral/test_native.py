@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (1, 3, 33, 41)).astype(np.floa
 def test_bad_sigma(sigmas):
     with pytest.raises(SegtoolError, match="sigma"):
         native.bilateral_lattice(IMAGE, *sigmas)
+
+
+def test_a_library_of_other_sources_is_told():
+    other = Path(sys.modules["_ctypes"].__file__)  # some shared library
+    with pytest.raises(SegtoolError, match=r"the native library has no segtool_\w+: .*reinstall segtool"):
+        library.load(other)
 
 
 @pytest.mark.parametrize("level", [np.nan, np.inf, -1.0, 256.0])

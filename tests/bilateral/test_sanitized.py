@@ -18,7 +18,7 @@ def _compiled(out: Path, *flags: str) -> Path:
         pytest.skip("needs a C++ compiler")
     names = ["api.cpp", "lattice_cpu.cpp", "filter_cpu.cpp", "spatial_cpu.cpp", "update_rows_cpu.cpp"]
     names += ["update_planes_cpu.cpp", "mean_field_cpu.cpp", "counts_cpu.cpp"]
-    names += ["lattice_cuda.cu", "filter_cuda.cu", "spatial_cuda.cu", "update_cuda.cu"]
+    names += ["lattice_cuda.cu", "filter_cuda.cu", "spatial_cuda.cu", "update_cuda.cu", "mean_field_cuda.cu"]
     sources = [str(SOURCES / name) for name in names] + [str(HERE / "sanitized" / "drive.cpp")]
     # Versions of functions are chosen before the sanitizers are ready: the portable code is what is checked.
     defines = ["-DSEGTOOL_NO_CLONES", "-DSEGTOOL_WITH_CUDA", "-DSEGTOOL_CUDA_ON_CPU"]

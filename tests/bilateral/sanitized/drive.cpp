@@ -101,6 +101,11 @@ void cuda_once(const float* image, const float* values, int64_t n, int64_t c, in
                                      int(between(0, 1)), last, out, nullptr)) {
     die("CUDA update");
   }
+  work.reset(new char[segtool_cuda_mean_field_workspace(n, c, h, w, gamma, capacity, last)]);
+  if (segtool_cuda_mean_field(values, image, n, c, h, w, gamma, alpha, beta, table.get(), table.get(),
+                              int(between(0, 2)), capacity, last, out, status.get(), work.get(), nullptr)) {
+    die("CUDA mean field");
+  }
 }
 
 #endif
