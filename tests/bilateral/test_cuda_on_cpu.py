@@ -24,6 +24,13 @@ def cuda(emulated, monkeypatch, request):
     return torch_cuda
 
 
+def native_spatial(values, sigma):
+    n, channels, height, width = values.shape
+    out = np.empty_like(values)
+    native.spatial_filter_pointers(values.ctypes.data, (n * channels, height, width, 1), sigma, out.ctypes.data)
+    return out
+
+
 def _noise(*shape):
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).float()
 
@@ -160,6 +167,23 @@ def test_spatial_kernel_and_update(cuda, layout, shape):
         assert got.stride() == values[0].stride()
         expected = torch_plain.mean_field_update(*values, *tables, normalize)
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sigma"),
+    [
+        ((1, 3, 25, 200), 3.0),  # several tiles along a row, rows of several planes in one
+        ((1, 1, 40, 64), 3.0),  # tiles that just fit
+        ((1, 2, 5, 700), 60.0),  # fewer rows for a block
+        ((1, 1, 3, 3000), 250.0),
+        ((1, 1, 2, 3200), 300.0),  # too wide for a tile
+    ],
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_spatial_kernels_of_any_width(cuda, layout, shape, sigma):
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = torch.from_numpy(native_spatial(values.contiguous().numpy(), sigma))
+    torch.testing.assert_close(cuda.spatial_filter(values, sigma, STREAM), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
