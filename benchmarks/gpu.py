@@ -88,10 +88,12 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
 
     def mean_field() -> Tensor:
         now = torch.cuda.current_stream().cuda_stream
-        built = lattice()[:3]
+        *built, status = lattice()
         q = values.softmax(1)
         for _ in range(10):
-            bilateral = torch_cuda.filter_values(q, built, now, reverse=False, deterministic=False)
+            bilateral = torch_cuda.filter_values(
+                q, tuple(built), now, reverse=False, deterministic=False, status=status
+            )
             spatial = torch_cuda.spatial_filter(q, WIDTHS.spatial_gamma, now)
             q = torch_cuda.mean_field_update([values, spatial, bilateral, *tables], True, now)
         return q

@@ -27,7 +27,7 @@ _ARGUMENTS = {
     "segtool_cuda_lattice_insert": [_PTR, *_SIZES, *_SIGMAS, _I64] + [_PTR] * 5,
     "segtool_cuda_lattice_link": [_PTR, *_SIZES, *_SIGMAS, _I64, _I64] + [_PTR] * 6,
     "segtool_cuda_filter_workspace": [_I64, _I64, _INT],
-    "segtool_cuda_filter": [_PTR] * 4 + [_I64] * 4 + [_INT] * 3 + [_PTR] * 3,
+    "segtool_cuda_filter": [_PTR] * 5 + [_I64] * 4 + [_INT] * 3 + [_PTR] * 3,
     "segtool_cuda_spatial_workspace": [_I64] * 4 + [_F64],
     "segtool_cuda_spatial_filter": [_PTR] + [_I64] * 4 + [_F64] + [_PTR] * 3,
     "segtool_cuda_mean_field_update": [_PTR] * 5 + [_I64] * 3 + [_INT, _INT, _PTR, _PTR],

@@ -185,7 +185,7 @@ OPERATORS = (
     Operator(
         "BilateralFilter",
         (Field("reverse", _INT, 0),),
-        ("FLOAT", "INT32", "FLOAT", "INT32"),
+        ("FLOAT", "INT32", "FLOAT", "INT32", "INT32"),  # the last is the lattice's status
         ("FLOAT",),
         _first_shape,
         _filter_workspace,

@@ -55,15 +55,20 @@ def filter_values(
     *,
     reverse: bool,
     deterministic: bool,
+    status: Tensor | None = None,
 ) -> Tensor:
-    """Filters float32 [N,C,H,W], contiguous or channel-last, on a stream; the result has the same layout."""
+    """Filters float32 [N,C,H,W], contiguous or channel-last, on a stream; the result has the same layout.
+
+    Args:
+        status: of a lattice that was built for a capacity; what of that is not used then costs no time.
+    """
     n, channels, height, width = values.shape
     capacity = lattice[2].shape[2]
     out = torch.empty_like(values)
     size = cuda_call("segtool_cuda_filter_workspace", channels, capacity, int(deterministic))
     workspace = _workspace(size, values.device)
     flags = (int(reverse), int(not values.is_contiguous()), int(deterministic))
-    addresses = [t.data_ptr() for t in (values, *lattice)]
+    addresses = [*(t.data_ptr() for t in (values, *lattice)), None if status is None else status.data_ptr()]
     sizes = (n, channels, height * width, capacity)
     cuda_call("segtool_cuda_filter", *addresses, *sizes, *flags, out.data_ptr(), workspace.data_ptr(), stream)
     return out

@@ -22,8 +22,8 @@ Progress = Callable[[int, int], None]
 def prepare(model: ModelProto, vertices_per_pixel: float = VERTICES_PER_PIXEL) -> ModelProto:
     """The file as TensorRT's parser is to see it: without function bodies, with plugin attributes on the CRF's nodes.
 
-    The lattice also gives its status, which becomes the output `lattice_status` int32 [2]: the number of vertices, and
-    what went wrong; see `tensorrt_plugin`.
+    The lattice also gives its status, which goes to the filters and becomes the output `lattice_status` int32 [2]: the
+    number of vertices, and what went wrong; see `tensorrt_plugin`.
     """
     prepared = ModelProto()
     prepared.CopyFrom(model)
@@ -36,6 +36,8 @@ def prepare(model: ModelProto, vertices_per_pixel: float = VERTICES_PER_PIXEL) -
         if node.op_type == "BilateralLattice":
             wanted["vertices_per_pixel"] = vertices_per_pixel
             node.output.append(STATUS)
+        if node.op_type == "BilateralFilter":
+            node.input.append(STATUS)
         node.attribute.extend(helper.make_attribute(k, v) for k, v in wanted.items() if k not in known)
     if any(STATUS in node.output for node in prepared.graph.node):
         prepared.graph.output.append(helper.make_tensor_value_info(STATUS, TensorProto.INT32, [2]))

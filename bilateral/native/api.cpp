@@ -34,8 +34,8 @@ int segtool_cuda_lattice_link(const float*, int64_t, int64_t, int64_t, double, d
   return no_cuda();
 }
 int64_t segtool_cuda_filter_workspace(int64_t, int64_t, int) { return no_cuda(), -1; }
-int segtool_cuda_filter(const float*, const int32_t*, const float*, const int32_t*, int64_t, int64_t, int64_t,
-                        int64_t, int, int, int, float*, void*, void*) {
+int segtool_cuda_filter(const float*, const int32_t*, const float*, const int32_t*, const int32_t*, int64_t, int64_t,
+                        int64_t, int64_t, int, int, int, float*, void*, void*) {
   return no_cuda();
 }
 int64_t segtool_cuda_spatial_workspace(int64_t, int64_t, int64_t, int64_t, double) { return no_cuda(), -1; }

@@ -95,13 +95,15 @@ SEGTOOL_API int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t
                                           double spatial_sigma, double color_sigma, int64_t capacity,
                                           int64_t vertex_count, int32_t* vertex, float* weight, int32_t* neighbor,
                                           const int32_t* status, void* workspace, void* stream);
+// used, on the device, is how many vertices of the capacity there are (the lattice's status), so that room to spare costs
+// no time; null stands for all.
 // deterministic != 0: the same bits on every call, by sums in fixed point. Indices must be in range: they are not
 // checked. out must not be values. vertex and weight must be aligned to 8 bytes.
 SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int deterministic);
 SEGTOOL_API int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight,
-                                    const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
-                                    int64_t capacity, int reverse, int channels_last, int deterministic, float* out,
-                                    void* workspace, void* stream);
+                                    const int32_t* neighbor, const int32_t* used, int64_t n, int64_t channels,
+                                    int64_t pixels, int64_t capacity, int reverse, int channels_last, int deterministic,
+                                    float* out, void* workspace, void* stream);
 
 // The other steps of an iteration on the device. Values and layouts are as for segtool_spatial_filter and
 // segtool_mean_field_update, with both messages or none. out must not overlap the inputs.

@@ -127,21 +127,49 @@ __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bi
   if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
 }
 
-__global__ void to_float(const Fixed* from, Filter f, const uint32_t* largest_bits, float* to) {
-  const int64_t i = thread_index();
-  if (i < f.rows()) to[i] = float(double(static_cast<long long>(from[i])) / fixed_scale(largest_bits, f.total()));
+// The rows of a lattice that are used, and the one that stands for "no such vertex", which is `capacity`: calls
+// visit(vertex, where it lies in the lattice) for each channel of each, sharing them out among the kernel's threads. A
+// capacity with room to spare costs memory alone.
+template <class Visit>
+__device__ void each_used(const Filter& f, int64_t threads, const Visit& visit) {
+  const int64_t begin = thread_index(), used = f.used && *f.used < f.capacity ? *f.used : f.capacity;
+  if (begin >= threads) return;
+  for (int64_t i = begin; i < (used + 1) * f.channels; i += threads) {
+    const int64_t vertex = i / f.channels;
+    if (vertex < used) {
+      visit(vertex, i);
+    } else {
+      visit(f.capacity, i + (f.capacity - used) * f.channels);
+    }
+  }
+}
+
+int64_t threads_for_rows(const Filter& f) {
+  constexpr int64_t kMost = 1 << 19;  // as many as run at once
+  return f.floats() < kMost ? f.floats() : kMost;
+}
+
+template <class T>
+__global__ void clear(Filter f, int64_t threads, T* lattice) {
+  each_used(f, threads, [=](int64_t, int64_t at) { lattice[at] = T{}; });
+}
+
+__global__ void to_float(const Fixed* from, Filter f, int64_t threads, const uint32_t* largest_bits, float* to) {
+  const double scale = fixed_scale(largest_bits, f.total());
+  each_used(f, threads, [=](int64_t, int64_t at) { to[at] = float(double(static_cast<long long>(from[at])) / scale); });
 }
 
 // One axis of the [1/2 1 1/2] blur. The row `capacity` is zero: "no such vertex".
-__global__ void blur(const int32_t* before, const int32_t* after, int64_t channels, int64_t capacity, const float* in,
+__global__ void blur(const int32_t* before, const int32_t* after, Filter f, int64_t threads, const float* in,
                      float* out) {
-  const int64_t i = thread_index(), vertex = i / channels, channel = i % channels;
-  if (vertex > capacity) return;
-  if (vertex == capacity) {
-    out[i] = 0.0f;
-  } else {
-    out[i] = in[i] + 0.5f * (in[before[vertex] * channels + channel] + in[after[vertex] * channels + channel]);
-  }
+  each_used(f, threads, [=](int64_t vertex, int64_t at) {
+    if (vertex == f.capacity) {
+      out[at] = 0.0f;
+    } else {
+      const int64_t channel = at - vertex * f.channels;
+      out[at] = in[at] + 0.5f * (in[before[vertex] * f.channels + channel] + in[after[vertex] * f.channels + channel]);
+    }
+  });
 }
 
 __global__ void slice_channels(Filter f, const float* lattice) {
@@ -177,15 +205,15 @@ __global__ void slice_planes(Filter f, const float* lattice) {
 
 void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bits, float* lattice,
                              cudaStream_t stream) {
-  const int64_t count = f.total() * f.channels;
+  const int64_t count = f.total() * f.channels, threads = threads_for_rows(f);
   if (!f.values) largest_bits = nullptr;
-  cudaMemsetAsync(fixed, 0, f.rows() * sizeof(Fixed), stream);
+  launch(clear<Fixed>, threads, stream, f, threads, fixed);
   if (largest_bits) {
     cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
     launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
   }
   launch(splat_fixed, thread_count(f), stream, f, fixed, largest_bits);
-  launch(to_float, f.rows(), stream, fixed, f, largest_bits, lattice);
+  launch(to_float, threads, stream, fixed, f, threads, largest_bits, lattice);
 }
 
 }  // namespace
@@ -201,18 +229,19 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
     return fail("vertex and weight must be aligned to 8 bytes");
   }
   auto* fixed = static_cast<Fixed*>(workspace);
-  float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.rows()) : static_cast<float*>(workspace);
-  float* to = from + f.rows();
+  float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.floats()) : static_cast<float*>(workspace);
+  float* to = from + f.floats();
+  const int64_t threads = threads_for_rows(f);
   if (f.deterministic) {
-    splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.rows()), from, stream);
+    splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.floats()), from, stream);
   } else {
-    cudaMemsetAsync(from, 0, f.rows() * sizeof(float), stream);
+    launch(clear<float>, threads, stream, f, threads, from);
     launch(splat, thread_count(f), stream, f, from);
   }
   for (int step = 0; step < kCorners; ++step) {
     const int axis = f.reverse ? kCorners - 1 - step : step;
     const int32_t* before = f.neighbor + 2 * axis * f.capacity;
-    launch(blur, f.rows(), stream, before, before + f.capacity, f.channels, f.capacity, from, to);
+    launch(blur, threads, stream, before, before + f.capacity, f, threads, from, to);
     std::swap(from, to);
   }
   const float* blurred = from;
@@ -229,9 +258,9 @@ int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int de
 }
 
 int segtool_cuda_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
-                        int64_t n, int64_t channels, int64_t pixels, int64_t capacity, int reverse, int channels_last,
-                        int deterministic, float* out, void* workspace, void* stream) {
-  return segtool::cuda::filter({values, vertex, weight, neighbor, n, channels, pixels, capacity, reverse != 0,
+                        const int32_t* used, int64_t n, int64_t channels, int64_t pixels, int64_t capacity, int reverse,
+                        int channels_last, int deterministic, float* out, void* workspace, void* stream) {
+  return segtool::cuda::filter({values, vertex, weight, neighbor, used, n, channels, pixels, capacity, reverse != 0,
                                 channels_last != 0, deterministic != 0, out},
                                workspace, static_cast<cudaStream_t>(stream));
 }

@@ -13,12 +13,13 @@ struct Filter {
   const int32_t* vertex;
   const float* weight;
   const int32_t* neighbor;
+  const int32_t* used;  // how many vertices of the capacity, on the device; null stands for all
   int64_t n, channels, pixels, capacity;
   bool reverse, channels_last, deterministic;
   float* out;
 
   SEGTOOL_HD int64_t total() const { return n * pixels; }
-  SEGTOOL_HD int64_t rows() const { return (capacity + 1) * channels; }  // floats of a lattice
+  SEGTOOL_HD int64_t floats() const { return (capacity + 1) * channels; }  // of a lattice
 };
 
 // Bytes, a multiple of 16.

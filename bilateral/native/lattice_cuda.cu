@@ -222,8 +222,8 @@ int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t height, int
   const int64_t corners = source.pixels() * kCorners;
   launch(number_corners, corners, stream, table, corners, vertex_count, vertex);
   launch(find_neighbors, 2 * kCorners * vertex_count, stream, source, table, status, vertex_count, neighbor);
-  const segtool::cuda::Filter ones{nullptr, vertex, weight, neighbor, 1, 1, source.pixels(), vertex_count, false,
-                                   false, true, table.degree};
+  const segtool::cuda::Filter ones{nullptr, vertex, weight, neighbor, status, 1, 1, source.pixels(), vertex_count,
+                                   false, false, true, table.degree};
   if (segtool::cuda::filter(ones, table.filter, stream)) return 1;
   launch(normalize, corners, stream, corners, table.degree, status, weight);
   return segtool::cuda::launched("CUDA lattice");

@@ -98,8 +98,8 @@ int segtool_cuda_mean_field(const float* logits, const float* image, int64_t n, 
   const auto stream = static_cast<cudaStream_t>(stream_handle);
   const Spatial spatial =
       segtool::cuda::spatial_in(w.spatial, s.planes(), height, width, s.inner(), spatial_gamma);
-  const Filter filter{out, w.vertex, w.weight, w.neighbor, n,     classes, s.pixels(),
-                      capacity, false, s.channels_last, false, w.alike};
+  const Filter filter{out,     w.vertex,   w.weight, w.neighbor, status, n, classes, s.pixels(), capacity, false,
+                      s.channels_last, false, w.alike};
   segtool::cuda::prepare_spatial(spatial, stream);
   if (update(nullptr, nullptr)) return 1;
   for (int i = 0; i < iterations; ++i) {

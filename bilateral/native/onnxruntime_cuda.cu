@@ -93,8 +93,8 @@ struct Cuda {
     RETURN_IF_ERROR(api.gpu_stream(context, &stream));
     const Workspace work(segtool_cuda_filter_workspace(a.channels, a.capacity, 0), static_cast<cudaStream_t>(stream));
     if (work.failed()) return api.create_status("BilateralFilter: out of device memory");
-    const int status = segtool_cuda_filter(a.values, a.vertex, a.weight, a.neighbor, a.n, a.channels, a.pixels,
-                                           a.capacity, a.reverse, 0, 0, a.out, work.data(), stream);
+    const int status = segtool_cuda_filter(a.values, a.vertex, a.weight, a.neighbor, nullptr, a.n, a.channels,
+                                           a.pixels, a.capacity, a.reverse, 0, 0, a.out, work.data(), stream);
     return status ? failure(api, "BilateralFilter") : nullptr;
   }
 

@@ -16,7 +16,7 @@ def check_one_iteration(run, photo):
     expected = native.bilateral_lattice(image, 20.0, 8.0)
     assert status.tolist() == [expected.neighbor.shape[2], 0]
     for reverse in (1, 0):
-        (message,) = run("BilateralFilter", {"reverse": reverse}, unary, vertex, weight, neighbor)
+        (message,) = run("BilateralFilter", {"reverse": reverse}, unary, vertex, weight, neighbor, status)
         wanted = native.bilateral_filter(unary, expected, bool(reverse))
         np.testing.assert_allclose(message, wanted, rtol=1e-4, atol=1e-5)
     (spatial,) = run("SpatialFilter", {"sigma": 1.5}, unary)

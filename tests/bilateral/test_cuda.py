@@ -64,7 +64,8 @@ def test_lattice_and_filter_in_a_cuda_graph(image):
     def message():
         stream = torch.cuda.current_stream().cuda_stream
         *lattice, status = torch_cuda.build_lattice(device_image, 30.0, 13.0, stream, capacity=200_000)
-        out = torch_cuda.filter_values(values, tuple(lattice), stream, reverse=False, deterministic=False)
+        options = {"reverse": False, "deterministic": False, "status": status}
+        out = torch_cuda.filter_values(values, tuple(lattice), stream, **options)
         return out, status
 
     message()

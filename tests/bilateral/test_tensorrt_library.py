@@ -88,7 +88,7 @@ def test_plans_are_those_of_the_python_plugins(driver, shape, vertices_per_pixel
     lattice, filtered = BY_NAME["BilateralLattice"], (n, 11, height, width)
     shapes = {
         "BilateralLattice": [shape],
-        "BilateralFilter": [filtered, *map(tuple, lattice.shapes(extents, fields, shape)[:3])],
+        "BilateralFilter": [filtered, *map(tuple, lattice.shapes(extents, fields, shape))],
         "SpatialFilter": [filtered],
         "MeanFieldUpdate": [filtered] * 3 + [(11, 11)] * 2,
     }
@@ -111,7 +111,7 @@ def test_a_lattice_that_does_not_fit_gives_no_numbers(driver):
     vertex, weight, neighbor, status = driver.run("BilateralLattice", fields, noise)
     assert (status[1], neighbor.shape[2]) == (OVERFLOW, 16384)
     values = np.ones((1, 2, 200, 200), np.float32)
-    (message,) = driver.run("BilateralFilter", {}, values, vertex, weight, neighbor)
+    (message,) = driver.run("BilateralFilter", {}, values, vertex, weight, neighbor, status)
     assert np.isnan(message).all()
 
 

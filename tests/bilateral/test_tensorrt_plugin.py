@@ -119,5 +119,5 @@ def test_a_lattice_that_does_not_fit_gives_no_numbers(run, monkeypatch):
     assert neighbor.shape[2] == 90
     assert vertex.max() <= 90
     values = np.ones((1, 2, 30, 30), np.float32)
-    (message,) = run("BilateralFilter", {"reverse": 0}, values, vertex, weight, neighbor)
+    (message,) = run("BilateralFilter", {"reverse": 0}, values, vertex, weight, neighbor, status)
     assert np.isnan(message).all()

@@ -93,7 +93,7 @@ int filter_enqueue(const Launch& run) {
   const int channels_last = 0, deterministic = 0;
   return segtool_cuda_filter(static_cast<const float*>(run.given[0]), static_cast<const int32_t*>(run.given[1]),
                              static_cast<const float*>(run.given[2]), static_cast<const int32_t*>(run.given[3]),
-                             values[0], values[1], values[2] * values[3], run.inputs[3].dims.d[2], int(run.fields[0]),
+                             static_cast<const int32_t*>(run.given[4]), values[0], values[1], values[2] * values[3], run.inputs[3].dims.d[2], int(run.fields[0]),
                              channels_last, deterministic, static_cast<float*>(run.wanted[0]), run.workspace,
                              run.stream);
 }
@@ -138,7 +138,7 @@ const std::vector<Operator>& operators() {
        lattice_shapes,
        lattice_workspace,
        lattice_enqueue},
-      {"BilateralFilter", {{"reverse", kWhole, 0}}, {kF, kI, kF, kI}, {kF}, first_shape, filter_workspace, filter_enqueue},
+      {"BilateralFilter", {{"reverse", kWhole, 0}}, {kF, kI, kF, kI, kI}, {kF}, first_shape, filter_workspace, filter_enqueue},
       {"SpatialFilter", {{"sigma", kReal, 0}}, {kF}, {kF}, first_shape, spatial_workspace, spatial_enqueue},
       {"MeanFieldUpdate", {{"normalize", kWhole, 1}}, {kF, kF, kF, kF, kF}, {kF}, first_shape, no_workspace, update_enqueue},
   };

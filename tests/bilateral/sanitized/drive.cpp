@@ -87,7 +87,8 @@ void cuda_once(const float* image, const float* values, int64_t n, int64_t c, in
   }
   const int deterministic = int(between(0, 1));
   work.reset(new char[segtool_cuda_filter_workspace(c, count, deterministic)]);
-  if (segtool_cuda_filter(values, vertex.get(), weight.get(), neighbor.get(), n, c, h * w, count,
+  const int32_t* used = between(0, 1) ? status.get() : nullptr;
+  if (segtool_cuda_filter(values, vertex.get(), weight.get(), neighbor.get(), used, n, c, h * w, count,
                           int(between(0, 1)), int(between(0, 1)), deterministic, out, work.get(), nullptr)) {
     die("CUDA filter");
   }
