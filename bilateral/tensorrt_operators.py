@@ -14,7 +14,7 @@ from segtool.bilateral.library import cuda_call
 NAMESPACE, VERSION = "segtool", "1"  # of the plugins
 # By which TensorRT's parser takes a node to a plugin, whatever else goes by the node's name.
 NODE_ATTRIBUTES = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
-VERTICES_PER_PIXEL = 0.5  # photographs have a few per cent; six is the most there can be
+VERTICES_PER_PIXEL = 0.5  # of a lattice whose widths nobody knows; six is the most there can be
 SMALLEST_CAPACITY = 1 << 14  # vertices of an image; small images have more of them a pixel
 
 Shape = tuple[int, ...]
@@ -72,6 +72,15 @@ def lattice_capacity(pixels: Any, images: Any, vertices_per_pixel: float, extent
     e = extents or Extents()
     share = e.divided_up(e.times(pixels, round(1000 * vertices_per_pixel)), 1000)
     return e.least(e.times(pixels, CORNERS), e.most(share, e.times(images, SMALLEST_CAPACITY)))
+
+
+def usual_vertices_per_pixel(spatial_sigma: float, color_sigma: float) -> float:
+    """Room for the lattices of photographs, also of noisy ones, from the kernel's widths in pixels and levels.
+
+    Photographs of 480x360 and 640x427 were found to have up to 120 / (alpha^0.8 beta^1.1) vertices a pixel, and with
+    noise of 15 levels up to 290.
+    """
+    return min(float(CORNERS), max(0.25, 310 / (spatial_sigma**0.8 * color_sigma**1.1)))
 
 
 class Extents:

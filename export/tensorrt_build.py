@@ -9,7 +9,12 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import NAMESPACE, NODE_ATTRIBUTES, VERTICES_PER_PIXEL
+from segtool.bilateral.tensorrt_operators import (
+    NAMESPACE,
+    NODE_ATTRIBUTES,
+    VERTICES_PER_PIXEL,
+    usual_vertices_per_pixel,
+)
 from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import INPUT, STATUS, EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError
@@ -19,7 +24,16 @@ from segtool.files import atomic_path
 Progress = Callable[[int, int], None]
 
 
-def prepare(model: ModelProto, vertices_per_pixel: float = VERTICES_PER_PIXEL) -> ModelProto:
+def usual_capacity(model: ModelProto) -> float:
+    """Vertices a pixel that the lattice of an exported model should have room for."""
+    for node in model.graph.node:
+        if node.op_type == "BilateralLattice":
+            widths = {attribute.name: attribute.f for attribute in node.attribute}
+            return usual_vertices_per_pixel(widths["spatial_sigma"], widths["color_sigma"])
+    return VERTICES_PER_PIXEL
+
+
+def prepare(model: ModelProto, vertices_per_pixel: float) -> ModelProto:
     """The file as TensorRT's parser is to see it: without function bodies, with plugin attributes on the CRF's nodes.
 
     The lattice also gives its status, which goes to the filters and becomes the output `lattice_status` int32 [2]: the
@@ -53,7 +67,7 @@ def build_engine(
     *,
     level: int = 3,
     timing_cache: Path | None = None,
-    vertices_per_pixel: float = VERTICES_PER_PIXEL,
+    vertices_per_pixel: float | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EngineRecord:
     """Builds an engine and writes it with its record.
@@ -66,7 +80,7 @@ def build_engine(
         trt: the module `tensorrt`.
         level: TensorRT's optimization level, 0..5.
         timing_cache: read if it is there, and written; makes the next build faster.
-        vertices_per_pixel: capacity of the lattice, see `lattice_capacity`.
+        vertices_per_pixel: capacity of the lattice, see `lattice_capacity`; `usual_capacity` when not given.
         progress: (steps done, steps in all) of the phase that TensorRT is in.
 
     Raises:
@@ -75,6 +89,7 @@ def build_engine(
     model = read_exported(source)
     properties = {p.key: p.value for p in model.metadata_props}
     card = parse_card(properties.get(METADATA_KEY), source)
+    vertices_per_pixel = vertices_per_pixel or usual_capacity(model)
     tensorrt_plugin.register(trt)
     builder = trt.Builder(trt.Logger(trt.Logger.WARNING))
     network = _parsed(trt, builder, prepare(model, vertices_per_pixel), source)

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 @click.option("--timing-cache", type=click.Path(path_type=Path), help="Read and written; the next build is faster.")
 @click.option(
     "--vertices-per-pixel",
-    default=0.5,
-    show_default=True,
     type=click.FloatRange(0.001, 6),
-    help="Capacity of the CRF's lattice; an image that needs more is refused.",
+    help="Capacity of the CRF's lattice, by its widths when not given; an image that needs more is refused.",
 )
 @click.option("--prepare-only", is_flag=True, help="Only write the .onnx that trtexec or Triton can build from.")
 def command(
@@ -35,7 +33,7 @@ def command(
     largest: str | None,
     level: int,
     timing_cache: Path | None,
-    vertices_per_pixel: float,
+    vertices_per_pixel: float | None,
     prepare_only: bool,
 ) -> None:
     """Build a TensorRT engine of MODEL (.onnx, or a run folder that was exported), on the GPU that will run it.
@@ -72,15 +70,16 @@ def command(
     echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, for {record.machine.gpu})")
 
 
-def _prepare(model: Path, out: Path, vertices_per_pixel: float) -> None:
+def _prepare(source: Path, out: Path, vertices_per_pixel: float | None) -> None:
     from segtool.errors import SegtoolError
     from segtool.export.save import save_onnx
-    from segtool.export.tensorrt_build import prepare, read_exported
+    from segtool.export.tensorrt_build import prepare, read_exported, usual_capacity
 
     check_suffix(out, ".onnx")
-    if out.resolve() == model.resolve():  # what is prepared is for TensorRT alone
+    if out.resolve() == source.resolve():  # what is prepared is for TensorRT alone
         raise SegtoolError("it would overwrite the model", where=out, mend="choose another --out")
-    save_onnx(prepare(read_exported(model), vertices_per_pixel), out, check=False)
+    model = read_exported(source)
+    save_onnx(prepare(model, vertices_per_pixel or usual_capacity(model)), out, check=False)
     echo(f"written: {out}")
 
 

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
-from segtool.bilateral import library, tensorrt_operators, tensorrt_plugin
+from segtool.bilateral import library, native, tensorrt_operators, tensorrt_plugin
 from segtool.bilateral.library import OVERFLOW
 from segtool.bilateral.tensorrt_operators import OPERATORS, lattice_capacity
+from segtool.train.data import open_dataset
 
 from ..tensorrt_api import module_of
 from .one_iteration import check_one_iteration
@@ -65,6 +67,22 @@ def test_shapes_as_tensorrt_asks_for_them(trt, shape, capacity):
     for name in ("BilateralFilter", "SpatialFilter", "MeanFieldUpdate"):
         other = tensorrt_plugin.plugin_class(trt, BY_NAME[name])({})
         assert other.get_output_shapes([[1, 7, 5, 4], [20, 6]], [], Expressions(trt)) == [[1, 7, 5, 4]]
+
+
+@pytest.mark.parametrize("widths", [(10.0, 8.0), (20.0, 8.0), (40.0, 8.0), (10.0, 16.0), (40.0, 13.0), (80.0, 13.0)])
+def test_photographs_have_room(widths):
+    """Whoever does not say how much gets enough for pictures as cameras take them, and for the built-in ones."""
+    noise = np.random.default_rng(0).normal(0, 15, (427, 640, 3))
+    street = load_sample_image("china.jpg")
+    pictures = [street, load_sample_image("flower.jpg"), np.clip(street + noise, 0, 255)]
+    pictures.append(open_dataset("synthetic:192", "val").load(0).image)
+    room = tensorrt_operators.usual_vertices_per_pixel(*widths)
+    for picture in pictures:
+        image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
+        vertices = native.bilateral_lattice(image, *widths).neighbor.shape[2]
+        assert vertices < room * picture.shape[0] * picture.shape[1]
+    assert room < 6
+    assert room < 1 or widths[0] < 80
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=BY_NAME)

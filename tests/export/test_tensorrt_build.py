@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 
+from segtool.bilateral.tensorrt_operators import usual_vertices_per_pixel
 from segtool.cli import build, cli
 from segtool.engine import Machine, Profile, read_record
 from segtool.errors import SegtoolError
@@ -77,6 +77,7 @@ def test_the_parser_gets_plugins_and_no_function_bodies(tiny_onnx):
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         assert (given["plugin_namespace"], given["plugin_version"]) == (b"segtool", b"1")
         assert ("vertices_per_pixel" in given) == (node.op_type == "BilateralLattice")
+        assert ("lattice_status" in node.input) == (node.op_type == "BilateralFilter")
     assert prepared.graph.output[-1].name == nodes[0].output[-1] == "lattice_status"
 
 
@@ -188,8 +189,7 @@ def test_command_writes_the_file_for_other_builders(tiny_onnx, tmp_path, folder)
     assert result.exit_code == 0, result.output
     model = onnx.load(out)
     assert not model.functions
-    assert np.isclose(
-        next(a.f for n in model.graph.node if n.op_type == "BilateralLattice" for a in n.attribute
-             if a.name == "vertices_per_pixel"),
-        0.5,
-    )  # fmt: skip
+    lattice = next(node for node in model.graph.node if node.op_type == "BilateralLattice")
+    given = {attribute.name: attribute.f for attribute in lattice.attribute}
+    usual = usual_vertices_per_pixel(given["spatial_sigma"], given["color_sigma"])
+    assert given["vertices_per_pixel"] == pytest.approx(usual)

@@ -21,7 +21,7 @@ def test_names_types_and_ranks(tiny_onnx, backend):
     blocks = re.findall(r"```protobuf\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
     (config,) = (block for block in blocks if f'backend: "{backend}"' in block)
     model = onnx.load(tiny_onnx)
-    graph = (prepare(model) if backend == "tensorrt" else model).graph
+    graph = (prepare(model, 0.5) if backend == "tensorrt" else model).graph
     values = {v.name: v.type.tensor_type for v in (*graph.input, *graph.output)}
     batch_axes = 0 if "max_batch_size: 0" in config else 1  # Triton adds it where it batches
     found = re.findall(r'(?:input|output) \{ name: "(\w+)" data_type: (\w+) dims: \[ (.*?) \] \}', config)
