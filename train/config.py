@@ -1,8 +1,11 @@
 """The configuration of a training run. Presets and `--set` fill it in, see presets.py."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
+Choices = Annotated[list[PositiveFloat], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -17,7 +20,7 @@ class ModelConfig(_Strict):
     encoder: str = "tu-mobilenetv3_large_100"  # of smp
     weights: str | None = "imagenet"  # from the hub; or a file; or null: from scratch
     head_dropout: float = Field(default=0.0, ge=0, lt=1)  # of whole channels before the segmentation head
-    input_size: tuple[int, int] | None = None  # height, width for a network that takes no other
+    input_size: Size | None = None  # for a network that takes no other
     options: dict[str, Any] = {}  # further keyword arguments of the architecture
 
     @model_validator(mode="after")
@@ -30,8 +33,8 @@ class ModelConfig(_Strict):
 class DataConfig(_Strict):
     """Training crops. A scale of 0.5 shows twice the context at half the resolution."""
 
-    crop: tuple[int, int] = (192, 256)  # height, width in pixels
-    scale: tuple[float, float] = (0.5, 1.25)
+    crop: Size = (192, 256)
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.25)  # from, to
     flip: bool = True
     rotate: float = Field(default=0.0, ge=0, le=180)  # at most so many degrees either way
     color_jitter: float = Field(default=0.25, ge=0, lt=1)  # of brightness, contrast, saturation
@@ -45,6 +48,12 @@ class DataConfig(_Strict):
     def _some_images_in_a_batch(self) -> "DataConfig":
         if self.batch_size != "auto" and self.batch_size < 1:
             raise ValueError("batch_size must be at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> "DataConfig":
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale must rise")
         return self
 
 
@@ -91,15 +100,15 @@ class CrfStageConfig(StageConfig):
     """Stage 2: the search over widths and weights, then the compatibilities by gradient."""
 
     search_images: int = Field(default=12, ge=1)
-    spatial_gamma: list[float] = [1.5, 3.0]  # pixels
-    bilateral_alpha: list[float] = [10.0, 20.0, 40.0]  # pixels
-    bilateral_beta: list[float] = [8.0, 13.0]  # levels
-    weight: list[tuple[float, float]] = [(0.5, 1.0), (1.0, 2.0)]  # spatial, bilateral
+    spatial_gamma: Choices = [1.5, 3.0]  # pixels
+    bilateral_alpha: Choices = [10.0, 20.0, 40.0]  # pixels
+    bilateral_beta: Choices = [8.0, 13.0]  # levels
+    weight: list[tuple[float, float]] = Field(default=[(0.5, 1.0), (1.0, 2.0)], min_length=1)  # spatial, bilateral
     compatibility: Literal["full", "per-class", "per-kernel"] = "full"
     learn_widths: bool = False  # by gradient, from where the search ended
     iterations: int = Field(default=5, ge=1)  # in training
     inference_iterations: int = Field(default=10, ge=1)
-    crop: tuple[int, int] = (192, 256)
+    crop: Size = (192, 256)
     batch_size: int = Field(default=4, ge=1)
 
 
@@ -129,7 +138,7 @@ class ReportConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole run."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()

@@ -163,6 +163,10 @@ class PiecewiseTrainer:
         best = self.folder.best(stage)
         if stage_config(self.config, stage).epochs:
             self._fit(stage, segmenter, images)
+            if not best.is_file():
+                settings = "joint" if stage == "control" else stage
+                mend = f"another --out and a lower {settings}.learning_rate, or {settings}.gradient_clip=1"
+                raise SegtoolError(f"stage {stage} diverged before its first validation", where=self.out, mend=mend)
         else:
             distributed.on_first(lambda: save_checkpoint(best, segmenter, self._card(segmenter)))
         self._log(f"{stage}: scoring all {len(self.val_set)} validation images")

@@ -24,23 +24,31 @@ def load_config(preset: str, overrides: list[str]) -> TrainConfig:
     Raises:
         SegtoolError: unknown preset or key (with the nearest known one), or a bad value.
     """
-    data = yaml.safe_load(_preset_text(preset))
+    data = _yaml(_preset_text(preset), preset)
     config = _validate(data, preset)
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
             raise SegtoolError("--set needs key=value", where=override)
-        _assign(data, key, yaml.safe_load(value), config)
+        _assign(data, key, _yaml(value, f"--set {override}"), config)
         config = _validate(data, f"--set {override}")
     return config
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SegtoolError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from error
 
 
 def _preset_text(preset: str) -> str:
     if preset.endswith((".yaml", ".yml")):
         try:
             return Path(preset).read_text(encoding="utf-8")
-        except OSError as error:
-            raise SegtoolError("cannot read the preset", where=preset, mend=str(error.strerror)) from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise SegtoolError("cannot read the preset", where=preset, mend=reason) from error
     if preset not in preset_names():
         raise unknown("preset", preset, preset_names())
     return (resources.files("segtool.train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
@@ -73,4 +81,5 @@ def _validate(data: Any, where: str) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise SegtoolError(f"configuration field {field}: {first['msg']}", where=where) from error
+        what = f"configuration field {field}" if field else "configuration"
+        raise SegtoolError(f"{what}: {first['msg']}", where=where) from error

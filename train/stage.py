@@ -46,6 +46,10 @@ class StageModule(L.LightningModule):
         if isinstance(self.stage_config, JointStageConfig) and self.stage_config.freeze_batch_norm:
             _freeze_batch_norm(self.segmenter.network)
 
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers: once one is not, training can only go on with none."""
+        return all(bool(weights.isfinite().all()) for weights in self.segmenter.parameters())
+
     def _no_counts(self) -> Counts:
         return Counts.zeros(self.criterion.classes)
 

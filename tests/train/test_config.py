@@ -34,6 +34,13 @@ def test_override():
         (["seed"], "key=value"),
         (["unary.epochs=many"], "unary.epochs"),
         (["data.batch_size=0"], "batch_size"),
+        (["seed=-5"], "seed: Input should be greater than or equal to 0"),
+        (["data.crop=[0, 64]"], "data.crop.0: Input should be greater than 0"),
+        (["data.scale=[2, 1]"], "scale must rise"),
+        (["data.scale=[0, 1]"], "data.scale.0"),
+        (["crf.spatial_gamma=[]"], "crf.spatial_gamma: List should have at least 1 item"),
+        (["crf.bilateral_beta=[0]"], "crf.bilateral_beta.0"),
+        (["unary.epochs=["], r"not valid YAML \(while parsing .*\): --set unary.epochs="),
     ],
 )
 def test_bad_override(overrides, message):
@@ -53,6 +60,10 @@ def test_preset_file_of_ones_own(tmp_path):
         load_config(str(path), [])
     with pytest.raises(SegtoolError, match="cannot read the preset"):
         load_config(str(tmp_path / "none.yaml"), [])
+    for text, message in ((b"[", "not valid YAML"), (b"", "configuration: Input should be"), (b"\xff", "not text")):
+        path.write_bytes(text)
+        with pytest.raises(SegtoolError, match=message):
+            load_config(str(path), [])
 
 
 def test_stages():

@@ -100,6 +100,7 @@ def test_a_stage_that_makes_it_worse_keeps_its_start(tmp_path):
     for name, weights in before.items():
         assert torch.equal(weights, after[name]), name
     assert not torch.equal(_last_state(tmp_path / "run", "joint")["crf.unary_scale"], before["crf.unary_scale"])
+    assert any(line.startswith("joint: diverged in epoch 1") for line in said)
 
 
 def test_card_tells_the_training_data(tiny_run):
@@ -129,6 +130,15 @@ def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegtoolError, match="cannot write to the folder"):
         _trainer(tmp_path / "file" / "run")
+
+
+def test_training_that_diverges_stops(tmp_path):
+    overrides = ["unary.learning_rate=1e30", "unary.schedule=constant", "unary.epochs=9"]
+    with pytest.raises(SegtoolError, match=r"stage unary diverged before .* a lower unary.learning_rate"):
+        _trainer(tmp_path / "run", *overrides).run()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert len(rows) < 9
+    assert "NaN" not in (tmp_path / "run" / "history.jsonl").read_text()
 
 
 def test_masks_without_labels(tmp_path, photo):

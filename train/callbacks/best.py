@@ -27,7 +27,7 @@ class KeepBest(Callback):
         pl_module.finish_validation()
         before, after = pl_module.scores()
         miou = (after or before).miou
-        if miou > self.best:
+        if miou > self.best and pl_module.is_finite():
             self.best, self.improved = miou, not trainer.sanity_checking
             if is_first():
                 self._save()

@@ -1,6 +1,7 @@
 """One line an epoch: history.jsonl, the same as history.csv, and what is told to whoever waits."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,9 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
         losses = [loss for process in gathered([float(loss) for loss in self._losses]) for loss in process]
+        finite = [loss for loss in losses if math.isfinite(loss)]  # mixed precision leaves others out of its steps
+        if len(finite) < len(losses):
+            self._stop_if_diverged(trainer, pl_module)
         if not is_first():
             return
         now = time.perf_counter()
@@ -59,7 +63,7 @@ class History(Callback):
         row: dict[str, Any] = {
             "stage": pl_module.stage,
             "epoch": trainer.current_epoch + 1,
-            "loss": round(sum(losses) / max(len(losses), 1), 5),
+            "loss": round(sum(finite) / max(len(finite), 1), 5),
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(now - self._start, 1),
             "images_per_second": round(self._images / max(training, 1e-9), 2),
@@ -72,6 +76,11 @@ class History(Callback):
             file.write(json.dumps(row) + "\n")
         _write_csv(self._path)
         self._report(_line(row, pl_module.stage_config.epochs))
+
+    def _stop_if_diverged(self, trainer: L.Trainer, module: StageModule) -> None:
+        if not module.is_finite():
+            trainer.should_stop = True
+            self._report(f"{module.stage}: diverged in epoch {trainer.current_epoch + 1}, no number is left; stopped")
 
 
 def _write_csv(path: Path) -> None:

@@ -89,10 +89,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # of safetensors, pickle or zip; what they say of other files is no help
+        more = "it holds more than tensors" if "Unsupported" in str(error) else type(error).__name__
         raise SegtoolError(
-            f"not readable as weights ({first})",
+            f"not readable as weights ({more})",
             where=path,
             mend="a state_dict saved by torch.save, or .safetensors",
         ) from error
