@@ -1,5 +1,6 @@
 """Segmenting videos, with PyAV (FFmpeg's libraries)."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def segment_video(
     """Writes a video with the labels laid over it; decoding, inference and encoding overlap.
 
     Args:
-        target: H.264 in the container that its suffix names. Frames keep their times; sides are cut to even numbers,
-            which the format asks for. There is no sound.
+        target: H.264 in the container that its suffix names. Frames keep their times and are upright, however the
+            camera was held; sides are cut to even numbers, which the format asks for. There is no sound.
         predict: of frames uint8 [H,W,3] of one size.
         colors: of the classes.
         batch: frames at a time.
@@ -71,8 +72,13 @@ def _copy(
     progress: Progress,
 ) -> int:
     source = reader.streams.video[0]
+    decoded = reader.decode(video=0)
+    first = next(decoded, None)
+    if first is None:
+        raise SegtoolError("there are no frames in it", where=reader.name)
+    height, width = _upright(first).shape[:2]
     out = writer.add_stream("libx264", rate=source.average_rate or 25)
-    out.width, out.height = source.codec_context.width // 2 * 2, source.codec_context.height // 2 * 2
+    out.width, out.height = width // 2 * 2, height // 2 * 2
     out.pix_fmt, out.time_base = "yuv420p", source.time_base
     out.codec_context.time_base = source.time_base
 
@@ -85,16 +91,21 @@ def _copy(
         if each is not None:
             each(number, prediction)
 
-    frames: Iterator[tuple[int, Any]] = enumerate(reader.decode(video=0))
+    frames: Iterator[tuple[int, Any]] = enumerate(itertools.chain([first], decoded))
     done = 0
     settings = {"readers": 1, "writers": 1, **pace}
-    for _, error in run_overlapped(frames, lambda f: f[1].to_ndarray(format="rgb24"), predict, write, **settings):
+    for _, error in run_overlapped(frames, lambda f: _upright(f[1]), predict, write, **settings):
         if error is not None:
             raise error
         done += 1
         progress(done, source.frames or done)
     writer.mux(out.encode(None))
     return done
+
+
+def _upright(frame: Any) -> Image:
+    """The picture as it is shown: phones record lying and note how they were held."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def _container(target: Path) -> str:

@@ -47,6 +47,32 @@ def test_frames_keep_order_time_and_labels(tiny_onnx, tmp_path, batch, suffix):
         assert np.abs(expected.astype(float) - drawn).mean() < 12, "but for the compression"
 
 
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_videos_of_a_camera_that_was_turned(tiny_onnx, tmp_path, degrees):
+    """The network sees what a player shows, and so is the result."""
+    corner = np.zeros((48, 64, 3), np.uint8)
+    corner[:24, :32] = 255
+    with av.open(str(tmp_path / "in.mp4"), "w") as writer:
+        stream = writer.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(degrees)  # counterclockwise
+        for _ in range(3):
+            writer.mux(stream.encode(av.VideoFrame.from_ndarray(corner, format="rgb24")))
+        writer.mux(stream.encode(None))
+    model, seen = load(tiny_onnx), []
+
+    def predict(images):
+        seen.extend(images)
+        return model.batch(images)
+
+    assert segment_video(tmp_path / "in.mp4", tmp_path / "out.mp4", predict, model.card.colors) == 3
+    upright = np.rot90(corner, degrees // 90)
+    assert all(np.abs(image.astype(int) - upright).mean() < 3 for image in seen)
+    with av.open(str(tmp_path / "out.mp4")) as reader:
+        frame = next(reader.decode(video=0))
+        assert (frame.height, frame.width, frame.rotation) == (*upright.shape[:2], 0)
+
+
 def test_command_segments_a_video_beside_an_image(tiny_onnx, tmp_path, photo):
     source, out = write_video(tmp_path / "drive.mp4", 5), tmp_path / "out"
     Image.fromarray(photo).save(tmp_path / "still.png")
