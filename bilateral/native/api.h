@@ -117,8 +117,8 @@ SEGTOOL_API int segtool_cuda_mean_field_update(const float* unary, const float* 
                                                float* out, void* stream);
 
 // Mean-field inference on the device: segtool_mean_field, with the lattice's capacity and status as for
-// segtool_cuda_lattice_insert. Where status[1] is not 0, out is NaN. channels_last: logits and out are
-// [n,height,width,classes].
+// segtool_cuda_lattice_insert. Where status[1] is not 0, out is NaN, if there is an iteration. channels_last: logits and out
+// are [n,height,width,classes].
 SEGTOOL_API int64_t segtool_cuda_mean_field_workspace(int64_t n, int64_t classes, int64_t height, int64_t width,
                                                       double spatial_gamma, int64_t capacity, int channels_last);
 SEGTOOL_API int segtool_cuda_mean_field(const float* logits, const float* image, int64_t n, int64_t classes,

@@ -1,28 +1,18 @@
 """The CUDA lattice where all threads are at the same place at once, as they are when a kernel begins."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "bilateral" / "native"
+from .compiler import SOURCES, compiled
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        pytest.skip("needs a C++ compiler")
-    out = tmp_path_factory.mktemp("in_step") / "drive"
-    sources = [str(SOURCES / name) for name in ("api.cpp", "lattice_cuda.cu", "filter_cuda.cu")]
-    defines = ["-DSEGTOOL_WITH_CUDA", "-DSEGTOOL_CUDA_ON_CPU", "-DSEGTOOL_CUDA_IN_STEP"]
-    flags = ["-O1", "-std=c++17", "-ffp-contract=off", *defines, f"-I{SOURCES}", f"-I{HERE / 'cuda_on_cpu'}"]
-    command = [compiler, *flags, "-x", "c++", *sources, str(HERE / "in_step" / "drive.cpp"), "-o", str(out)]
-    subprocess.run(command, check=True)
-    return out
+    sources = [SOURCES / name for name in ("api.cpp", "lattice_cuda.cu", "filter_cuda.cu")]
+    sources.append(Path(__file__).parent / "in_step" / "drive.cpp")
+    return compiled(tmp_path_factory.mktemp("in_step") / "drive", sources, "-DSEGTOOL_CUDA_IN_STEP")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])

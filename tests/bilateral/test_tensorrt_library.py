@@ -17,8 +17,7 @@ from segtool.bilateral import library, tensorrt_operators
 from segtool.bilateral.library import OVERFLOW
 from segtool.bilateral.tensorrt_operators import OPERATORS
 
-from .conftest import HERE as CUDA_ON_CPU
-from .conftest import SOURCES
+from .compiler import SOURCES, STAND_IN
 from .one_iteration import check_one_iteration
 from .tensorrt_driver import BY_NAME, KINDS, Driver
 
@@ -42,7 +41,7 @@ def plugins(headers, emulated, tmp_path_factory):
 
 def _compiled(out, headers, *with_driver):
     flags = ["-O1", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
-    includes = [f"-I{CUDA_ON_CPU}", f"-I{SOURCES}", "-isystem", headers]
+    includes = [f"-I{STAND_IN}", f"-I{SOURCES}", "-isystem", headers]
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     subprocess.run([compiler, *flags, *includes, FOLDER / "drive.cpp", *with_driver, "-o", out], check=True)
     return out
