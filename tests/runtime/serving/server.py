@@ -1,8 +1,10 @@
 """`segtool serve` in a process of its own, and requests to it."""
 
 import asyncio
+import contextlib
 import io
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -83,9 +85,13 @@ def _title(process: psutil.Process) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the system hands out: Ray makes hundreds of connections, one of which may take a port that was
+    free a moment ago. And above those of its workers."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
 
 
 @contextmanager
