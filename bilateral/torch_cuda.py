@@ -60,7 +60,7 @@ def filter_values(
     """Filters float32 [N,C,H,W], contiguous or channel-last, on a stream; the result has the same layout.
 
     Args:
-        status: of a lattice that was built for a capacity; what of that is not used then costs no time.
+        status: of a lattice that was built for a capacity; what of that is not used is left alone then.
     """
     n, channels, height, width = values.shape
     capacity = lattice[2].shape[2]

@@ -95,8 +95,8 @@ SEGTOOL_API int segtool_cuda_lattice_link(const float* image, int64_t n, int64_t
                                           double spatial_sigma, double color_sigma, int64_t capacity,
                                           int64_t vertex_count, int32_t* vertex, float* weight, int32_t* neighbor,
                                           const int32_t* status, void* workspace, void* stream);
-// used, on the device, is how many vertices of the capacity there are (the lattice's status), so that room to spare costs
-// no time; null stands for all.
+// used, on the device, is how many vertices of the capacity there are (the lattice's status), so that the rest is left
+// alone; null stands for all.
 // deterministic != 0: the same bits on every call, by sums in fixed point. Indices must be in range: they are not
 // checked. out must not be values. vertex and weight must be aligned to 8 bytes.
 SEGTOOL_API int64_t segtool_cuda_filter_workspace(int64_t channels, int64_t capacity, int deterministic);

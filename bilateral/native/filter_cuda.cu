@@ -128,8 +128,8 @@ __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bi
 }
 
 // The rows of a lattice that are used, and the one that stands for "no such vertex", which is `capacity`: calls
-// visit(vertex, where it lies in the lattice) for each channel of each, sharing them out among the kernel's threads. A
-// capacity with room to spare costs memory alone.
+// visit(vertex, where it lies in the lattice) for each channel of each, sharing them out among the kernel's threads. What
+// of the capacity is not used is left alone.
 template <class Visit>
 __device__ void each_used(const Filter& f, int64_t threads, const Visit& visit) {
   const int64_t begin = thread_index(), used = f.used && *f.used < f.capacity ? *f.used : f.capacity;

@@ -1,4 +1,4 @@
-// The operators' CUDA kernels for ONNX Runtime: on its stream, with workspace from the device's pool.
+// The operators' CUDA kernels for ONNX Runtime: on its stream, with workspace from a pool of its own.
 #include <cuda_runtime.h>
 
 #include <map>
@@ -11,8 +11,8 @@ namespace {
 using ort::Status;
 
 // A pool on the device in use that keeps what is given back; null if there can be none. The device's own pool hands it on
-// to the system whenever somebody waits for the device, as ONNX Runtime does after each run, and to ask for hundreds of
-// megabytes anew takes as long as the kernels.
+// to the system whenever somebody waits for the device, as ONNX Runtime does after each run: hundreds of
+// megabytes would have to be asked for anew in the next.
 cudaMemPool_t pool() {
   static std::mutex making;
   static std::map<int, cudaMemPool_t> pools;

@@ -63,7 +63,7 @@ class History(Callback):
         row: dict[str, Any] = {
             "stage": pl_module.stage,
             "epoch": trainer.current_epoch + 1,
-            "loss": round(sum(finite) / max(len(finite), 1), 5),
+            "loss": round(sum(finite) / len(finite), 5) if finite else None,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(now - self._start, 1),
             "images_per_second": round(self._images / max(training, 1e-9), 2),
@@ -88,8 +88,12 @@ def _write_csv(path: Path) -> None:
         pd.json_normalize(read_history(path), sep="_").to_csv(temporary, index=False)
 
 
+def _loss(row: dict[str, Any]) -> str:
+    return "-" if row["loss"] is None else f"{row['loss']:.4f}"
+
+
 def _line(row: dict[str, Any], epochs: int) -> str:
-    text = f"{row['stage']:7s} epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  {row['seconds']:.0f} s"
+    text = f"{row['stage']:7s} epoch {row['epoch']}/{epochs}  loss {_loss(row)}  {row['seconds']:.0f} s"
     text += f"  {row['images_per_second']:.1f} images/s"
     for key, name in (("before_crf", "unary"), ("after_crf", "CRF")):
         if scores := row.get(key):
