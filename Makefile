@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/dev/null 2>&1 && echo python3.12 || echo python3)
 BIN := .venv/bin
 READY := .venv/.ready
+NVCC := build/cuda/.ready
 NATIVE := $(wildcard bilateral/native/*)
 
 .PHONY: quickstart test test-slow lint types imports format clean
@@ -9,10 +10,10 @@ NATIVE := $(wildcard bilateral/native/*)
 quickstart: $(READY)
 	$(BIN)/segtool quickstart --out runs/quickstart
 
-test: lint types imports
+test: lint types imports $(NVCC)
 	$(BIN)/pytest -m "not slow and not gpu"
 
-test-slow: $(READY)
+test-slow: $(READY) $(NVCC)
 	$(BIN)/pytest -m "slow and not gpu"
 
 lint: $(READY)
@@ -38,6 +39,12 @@ $(READY): pyproject.toml CMakeLists.txt $(NATIVE)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $(READY)
+
+# The build's CUDA compiler, for tests that run what it makes of the kernels. Not in .venv: PyTorch has a CUDA of its own.
+$(NVCC): pyproject.toml $(READY)
+	$(BIN)/python -c 'import tomllib; print(*(r for r in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"] if r.startswith("nvidia-")), sep="\n")' > build/cuda.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/cuda -r build/cuda.txt
+	touch $(NVCC)
 
 clean:
 	rm -rf .venv build

@@ -47,7 +47,10 @@ int64_t thread_count(const Filter& f) { return f.n * runs_of_image(f) * f.channe
 // of all pixels (a weight is below 4) and follows the largest value; it is NaN if that is not finite.
 __device__ double fixed_scale(const uint32_t* largest_bits, int64_t total) {
   float largest = 1.0f;
-  if (largest_bits) memcpy(&largest, largest_bits, sizeof(largest));
+  if (largest_bits) {
+    const uint32_t bits = *largest_bits;
+    memcpy(&largest, &bits, sizeof(largest));
+  }
   if (!(largest <= 3.0e38f)) return NAN;
   int room, exponent;
   frexp(4.0 * double(total), &room);

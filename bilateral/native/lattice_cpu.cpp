@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "api.h"
+#include "checks.h"
 #include "errors.h"
-#include "limits.h"
 #include "simplex_lanes.h"
 #include "vertex_table.h"
 

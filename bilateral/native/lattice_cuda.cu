@@ -2,9 +2,9 @@
 // normalisation. Everything runs on the caller's stream in the caller's workspace; nothing is allocated and nothing
 // waits. Which number a vertex gets depends on the threads' order; what a filter does on the lattice does not.
 #include "api.h"
+#include "checks.h"
 #include "cuda_launch.h"
 #include "filter_cuda.h"
-#include "limits.h"
 #include "simplex.h"
 
 #include <algorithm>

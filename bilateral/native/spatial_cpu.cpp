@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "api.h"
+#include "checks.h"
 #include "errors.h"
 #include "lanes.h"
-#include "limits.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 
 #include "api.h"
 #include "cuda_launch.h"
-#include "limits.h"
+#include "checks.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels' own source, compiled for the CPU and run thread after thread in scrambled orders.
+"""The CUDA kernels on the CPU, thread after thread in scrambled orders: their source, and what nvcc makes of it.
 
 It proves their logic against the CPU library on machines without a GPU. Tests marked `gpu` run the real thing.
 """
@@ -15,10 +15,16 @@ from segtool.errors import SegtoolError
 STREAM = 0
 
 
+@pytest.fixture(params=["emulated", "emulated_ptx"], ids=["source", "PTX"])
+def on_cpu(request):
+    """The library with the CUDA entries running on the CPU, and its path."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(params=[1, 77])
-def cuda(emulated, monkeypatch, request):
-    """`torch_cuda`, with the emulated library under it."""
-    lib, _ = emulated
+def cuda(on_cpu, monkeypatch, request):
+    """`torch_cuda`, with such a library under it."""
+    lib, _ = on_cpu
     lib.segtool_cuda_on_cpu_order(request.param)
     monkeypatch.setattr(library, "library", lambda: lib)
     return torch_cuda
@@ -101,7 +107,7 @@ def test_levels_out_of_range_are_refused(cuda, level):
     ("sigmas", "capacity", "message"),
     [((0.0, 1.0), None, "positive"), ((1e-9, 1.0), None, "too small"), ((1.0, 1.0), 2**30, "capacity")],
 )
-def test_bad_arguments_are_refused(cuda, emulated, sigmas, capacity, message):
+def test_bad_arguments_are_refused(cuda, sigmas, capacity, message):
     image = _noise(1, 3, 8, 9)
     if capacity:  # no such workspace can be had, and none is touched
         with pytest.raises(SegtoolError, match=message):
@@ -127,13 +133,13 @@ def test_more_channels_than_a_block_takes_are_refused(cuda):
         cuda.mean_field_update([*values, *[torch.eye(1024)] * 2], True, STREAM)
 
 
-def test_deterministic_sums_do_not_depend_on_the_order(cuda, emulated):
+def test_deterministic_sums_do_not_depend_on_the_order(cuda, on_cpu):
     image, alpha, beta = IMAGES["noise"]
     values = 1e6 * torch.randn(1, 3, 25, 31)
     lattice = cuda.build_lattice(image, alpha, beta, STREAM)[:3]
     results = []
     for order in (1, 5, 12345):
-        emulated[0].segtool_cuda_on_cpu_order(order)
+        on_cpu[0].segtool_cuda_on_cpu_order(order)
         results.append(cuda.filter_values(values, lattice, STREAM, reverse=False, deterministic=True))
     assert all(torch.equal(results[0], other) for other in results[1:])
 
@@ -233,7 +239,7 @@ def test_one_call_refuses_what_its_steps_refuse(cuda):
             cuda.mean_field(logits, image, widths, tables, iterations, STREAM, capacity)
 
 
-def test_onnxruntime_runs_the_cuda_kernels(emulated):
+def test_onnxruntime_runs_the_cuda_kernels(on_cpu):
     """Registered in the CPU kernels' place: their attributes, shapes, workspace and errors."""
     lattice = ["vertex", "weight", "neighbor"]
     sigmas = {"spatial_sigma": 20.0, "color_sigma": 20.0}
@@ -251,7 +257,7 @@ def test_onnxruntime_runs_the_cuda_kernels(emulated):
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("segtool", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     options = onnxruntime.SessionOptions()
-    options.register_custom_ops_library(str(emulated[1]))
+    options.register_custom_ops_library(str(on_cpu[1]))
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     image, values = _noise(2, 3, 25, 31).numpy(), np.random.default_rng(0).random((2, 6, 25, 31), dtype=np.float32)
     table = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from .compiler import SOURCES, compiled
+from .compiler import SOURCES, compiled, compiled_by_nvcc
+
+HOST = ["api", "lattice_cpu", "filter_cpu", "spatial_cpu", "update_rows_cpu", "update_planes_cpu", "mean_field_cpu"]
+CPU = [*(SOURCES / f"{name}.cpp" for name in [*HOST, "counts_cpu"]), Path(__file__).parent / "sanitized" / "drive.cpp"]
+CUDA = [SOURCES / f"{name}_cuda.cu" for name in ("lattice", "filter", "spatial", "update", "mean_field")]
+# Versions of functions are chosen before the sanitizers are ready: the portable code is what is checked.
+FLAGS = ["-g", "-DSEGTOOL_NO_CLONES"]
 
 
 def _driver(out: Path, *flags: str) -> Path:
     """Drives the CPU functions and the CUDA kernels' source."""
-    names = ["api.cpp", "lattice_cpu.cpp", "filter_cpu.cpp", "spatial_cpu.cpp", "update_rows_cpu.cpp"]
-    names += ["update_planes_cpu.cpp", "mean_field_cpu.cpp", "counts_cpu.cpp"]
-    names += ["lattice_cuda.cu", "filter_cuda.cu", "spatial_cuda.cu", "update_cuda.cu", "mean_field_cuda.cu"]
-    sources = [*(SOURCES / name for name in names), Path(__file__).parent / "sanitized" / "drive.cpp"]
-    # Versions of functions are chosen before the sanitizers are ready: the portable code is what is checked.
-    return compiled(out, sources, "-g", "-DSEGTOOL_NO_CLONES", *flags)
+    return compiled(out, [*CPU, *CUDA], *FLAGS, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,14 @@ def driver(tmp_path_factory):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_shapes(driver, seed):
     subprocess.run([driver, str(seed), "40"], check=True, env={**os.environ, "OMP_NUM_THREADS": "2"}, timeout=600)
+
+
+@pytest.mark.slow
+def test_what_nvcc_compiles_stays_in_bounds(tmp_path):
+    """Its PTX, on the CPU: also that accesses are aligned, and that threads of a block wait for one another."""
+    driver = compiled_by_nvcc(tmp_path / "drive", CUDA, CPU, *FLAGS, "-fsanitize=address")
+    for seed in ("1", "2"):
+        subprocess.run([driver, seed, "15"], check=True, timeout=600)
 
 
 @pytest.mark.slow
