@@ -72,13 +72,13 @@ __global__ void find_largest(Filter f, int64_t count, uint32_t* largest_bits) {
 
 struct FloatLattice {
   float* rows;
-  __device__ void add(int64_t i, float value) const { atomicAdd(rows + i, value); }
+  __device__ void add(uint32_t i, float value) const { atomicAdd(rows + i, value); }
 };
 
 struct FixedLattice {
   Fixed* rows;
   double scale;
-  __device__ void add(int64_t i, float value) const {
+  __device__ void add(uint32_t i, float value) const {
     atomicAdd(rows + i, Fixed(static_cast<long long>(rint(double(value) * scale))));
   }
 };
@@ -90,24 +90,31 @@ struct alignas(8) Corners {
 };
 
 template <class T>
-__device__ Corners<T> corners(const T* rows, int64_t pixel) {
-  return reinterpret_cast<const Corners<T>*>(rows)[pixel];
+__device__ const Corners<T>* corners(const T* rows, int64_t pixel) {
+  return reinterpret_cast<const Corners<T>*>(rows) + pixel;
 }
+
+// Where a vertex' row is in a lattice. `filter` refuses lattices of more values than that: 64 bits cost several times as
+// many instructions.
+__device__ uint32_t row_of(const Filter& f, int32_t vertex) { return uint32_t(vertex) * uint32_t(f.channels); }
 
 // A pixel without a vertex (index = capacity) is left out.
 template <class Lattice>
 __device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
-  const int none = int(f.capacity), channels = int(f.channels);
+  const int none = int(f.capacity), count = int(place.end - place.begin);
+  const auto channel = uint32_t(place.channel);
   const float* value_at = f.values + place.index;
-  Corners<int32_t> row = corners(f.vertex, place.begin);
+  const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
+  const Corners<float>* weights = corners(f.weight, place.begin);
+  Corners<int32_t> row = *vertices;
   float sum[kCorners] = {};
-  for (int64_t p = place.begin; p < place.end; ++p, value_at += place.step) {
+  for (int i = 0; i < count; ++i, ++vertices, ++weights, value_at += place.step) {
     const float value = f.values ? *value_at : 1.0f;
-    const Corners<int32_t> vertex = corners(f.vertex, p);
-    const Corners<float> weight = corners(f.weight, p);
+    const Corners<int32_t> vertex = *vertices;
+    const Corners<float> weight = *weights;
     for (int k = 0; k < kCorners; ++k) {
       if (vertex.at[k] != row.at[k]) {
-        if (row.at[k] < none) lattice.add(int64_t(row.at[k]) * channels + place.channel, sum[k]);
+        if (row.at[k] < none) lattice.add(row_of(f, row.at[k]) + channel, sum[k]);
         row.at[k] = vertex.at[k];
         sum[k] = 0.0f;
       }
@@ -115,7 +122,7 @@ __device__ void splat_run(const Filter& f, const Place& place, const Lattice& la
     }
   }
   for (int k = 0; k < kCorners; ++k) {
-    if (row.at[k] < none) lattice.add(int64_t(row.at[k]) * channels + place.channel, sum[k]);
+    if (row.at[k] < none) lattice.add(row_of(f, row.at[k]) + channel, sum[k]);
   }
 }
 
@@ -130,47 +137,62 @@ __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bi
   if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
 }
 
+// How the threads of a kernel share out the rows of a lattice: a power of two lie side by side along channels, which
+// spares a division for every value.
+struct Share {
+  int lane_bits, rows;  // as many at once
+};
+
+Share share_rows(const Filter& f) {
+  constexpr int kThreadsAtOnce = 1 << 19;
+  int bits = 0;
+  while (bits < 5 && 1 << bits < f.channels) ++bits;
+  const int most = kThreadsAtOnce >> bits;
+  return {bits, f.capacity < most ? int(f.capacity) + 1 : most};
+}
+
+template <class... Parameters, class... Arguments>
+void launch_on_rows(void (*kernel)(Filter, Share, Parameters...), const Filter& f, cudaStream_t stream,
+                    Arguments... arguments) {
+  const Share share = share_rows(f);
+  launch(kernel, int64_t(share.rows) << share.lane_bits, stream, f, share, arguments...);
+}
+
 // The rows of a lattice that are used, and the one that stands for "no such vertex", which is `capacity`: calls
-// visit(vertex, where it lies in the lattice) for each channel of each, sharing them out among the kernel's threads. What
-// of the capacity is not used is left alone.
+// visit(vertex, channel, where it lies in the lattice) for each channel of each. What of the capacity is not used is left
+// alone.
 template <class Visit>
-__device__ void each_used(const Filter& f, int64_t threads, const Visit& visit) {
-  const int64_t begin = thread_index(), used = f.used && *f.used < f.capacity ? *f.used : f.capacity;
-  if (begin >= threads) return;
-  for (int64_t i = begin; i < (used + 1) * f.channels; i += threads) {
-    const int64_t vertex = i / f.channels;
-    if (vertex < used) {
-      visit(vertex, i);
-    } else {
-      visit(f.capacity, i + (f.capacity - used) * f.channels);
+__device__ void each_used(const Filter& f, const Share& share, const Visit& visit) {
+  const int thread = int(thread_index()), lanes = 1 << share.lane_bits, channels = int(f.channels);
+  const int none = int(f.capacity), used = f.used && *f.used < none ? *f.used : none;
+  if (thread >> share.lane_bits >= share.rows) return;
+  for (int i = thread >> share.lane_bits; i <= used; i += share.rows) {
+    const int32_t vertex = i < used ? i : none;
+    for (int channel = thread & (lanes - 1); channel < channels; channel += lanes) {
+      visit(vertex, uint32_t(channel), row_of(f, vertex) + channel);
     }
   }
 }
 
-int64_t threads_for_rows(const Filter& f) {
-  constexpr int64_t kMost = 1 << 19;  // as many as run at once
-  return f.floats() < kMost ? f.floats() : kMost;
-}
-
 template <class T>
-__global__ void clear(Filter f, int64_t threads, T* lattice) {
-  each_used(f, threads, [=](int64_t, int64_t at) { lattice[at] = T{}; });
+__global__ void clear(Filter f, Share share, T* lattice) {
+  each_used(f, share, [=](int32_t, uint32_t, uint32_t at) { lattice[at] = T{}; });
 }
 
-__global__ void to_float(const Fixed* from, Filter f, int64_t threads, const uint32_t* largest_bits, float* to) {
+__global__ void to_float(Filter f, Share share, const Fixed* from, const uint32_t* largest_bits, float* to) {
   const double scale = fixed_scale(largest_bits, f.total());
-  each_used(f, threads, [=](int64_t, int64_t at) { to[at] = float(double(static_cast<long long>(from[at])) / scale); });
+  each_used(f, share, [=](int32_t, uint32_t, uint32_t at) {
+    to[at] = float(double(static_cast<long long>(from[at])) / scale);
+  });
 }
 
 // One axis of the [1/2 1 1/2] blur. The row `capacity` is zero: "no such vertex".
-__global__ void blur(const int32_t* before, const int32_t* after, Filter f, int64_t threads, const float* in,
-                     float* out) {
-  each_used(f, threads, [=](int64_t vertex, int64_t at) {
+__global__ void blur(Filter f, Share share, const int32_t* before, const int32_t* after, const float* in, float* out) {
+  each_used(f, share, [=](int32_t vertex, uint32_t channel, uint32_t at) {
     if (vertex == f.capacity) {
       out[at] = 0.0f;
     } else {
-      const int64_t channel = at - vertex * f.channels;
-      out[at] = in[at] + 0.5f * (in[before[vertex] * f.channels + channel] + in[after[vertex] * f.channels + channel]);
+      out[at] = in[at] + 0.5f * (in[row_of(f, before[vertex]) + channel] + in[row_of(f, after[vertex]) + channel]);
     }
   });
 }
@@ -178,13 +200,15 @@ __global__ void blur(const int32_t* before, const int32_t* after, Filter f, int6
 __global__ void slice_channels(Filter f, const float* lattice) {
   const Place place = place_of_thread(f);
   const float* column = lattice + place.channel;
-  const int channels = int(f.channels);
+  const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
+  const Corners<float>* weights = corners(f.weight, place.begin);
+  const int count = int(place.end - place.begin);
   float* out = f.out + place.index;
-  for (int64_t p = place.begin; p < place.end; ++p, out += place.step) {
-    const Corners<int32_t> vertex = corners(f.vertex, p);
-    const Corners<float> weight = corners(f.weight, p);
+  for (int i = 0; i < count; ++i, ++vertices, ++weights, out += place.step) {
+    const Corners<int32_t> vertex = *vertices;
+    const Corners<float> weight = *weights;
     float sum = 0.0f;
-    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[int64_t(vertex.at[k]) * channels];
+    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[row_of(f, vertex.at[k])];
     *out = sum;
   }
 }
@@ -194,29 +218,31 @@ __global__ void slice_channels(Filter f, const float* lattice) {
 __global__ void slice_planes(Filter f, const float* lattice) {
   const int64_t pixel = thread_index();
   if (pixel >= f.total()) return;
-  const Corners<int32_t> vertex = corners(f.vertex, pixel);
-  const Corners<float> weight = corners(f.weight, pixel);
+  const Corners<int32_t> vertex = *corners(f.vertex, pixel);
+  const Corners<float> weight = *corners(f.weight, pixel);
   const float* row[kCorners];
-  for (int k = 0; k < kCorners; ++k) row[k] = lattice + int64_t(vertex.at[k]) * f.channels;
+  for (int k = 0; k < kCorners; ++k) row[k] = lattice + row_of(f, vertex.at[k]);
   float* out = f.out + pixel / f.pixels * f.channels * f.pixels + pixel % f.pixels;
-  for (int64_t c = 0; c < f.channels; ++c) {
+  const int channels = int(f.channels);
+#pragma unroll 4
+  for (int c = 0; c < channels; ++c, out += f.pixels) {
     float sum = 0.0f;
     for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * row[k][c];
-    out[c * f.pixels] = sum;
+    *out = sum;
   }
 }
 
 void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bits, float* lattice,
                              cudaStream_t stream) {
-  const int64_t count = f.total() * f.channels, threads = threads_for_rows(f);
+  const int64_t count = f.total() * f.channels;
   if (!f.values) largest_bits = nullptr;
-  launch(clear<Fixed>, threads, stream, f, threads, fixed);
+  launch_on_rows(clear<Fixed>, f, stream, fixed);
   if (largest_bits) {
     cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
     launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
   }
   launch(splat_fixed, thread_count(f), stream, f, fixed, largest_bits);
-  launch(to_float, threads, stream, fixed, f, threads, largest_bits, lattice);
+  launch_on_rows(to_float, f, stream, static_cast<const Fixed*>(fixed), static_cast<const uint32_t*>(largest_bits), lattice);
 }
 
 }  // namespace
@@ -231,20 +257,20 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
   if (reinterpret_cast<uintptr_t>(f.vertex) % 8 || reinterpret_cast<uintptr_t>(f.weight) % 8) {
     return fail("vertex and weight must be aligned to 8 bytes");
   }
+  if (f.floats() > UINT32_MAX) return fail("a lattice of more than 2^32 values: use a smaller batch, or less capacity");
   auto* fixed = static_cast<Fixed*>(workspace);
   float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.floats()) : static_cast<float*>(workspace);
   float* to = from + f.floats();
-  const int64_t threads = threads_for_rows(f);
   if (f.deterministic) {
     splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.floats()), from, stream);
   } else {
-    launch(clear<float>, threads, stream, f, threads, from);
+    launch_on_rows(clear<float>, f, stream, from);
     launch(splat, thread_count(f), stream, f, from);
   }
   for (int step = 0; step < kCorners; ++step) {
     const int axis = f.reverse ? kCorners - 1 - step : step;
     const int32_t* before = f.neighbor + 2 * axis * f.capacity;
-    launch(blur, threads, stream, before, before + f.capacity, f, threads, from, to);
+    launch_on_rows(blur, f, stream, before, before + f.capacity, static_cast<const float*>(from), to);
     std::swap(from, to);
   }
   const float* blurred = from;

@@ -1,21 +1,25 @@
 // The spatial kernel on CUDA: on the caller's stream, in its workspace, without waiting.
 //
-// Two passes of a blur along one side. What bounds them is how many values are loaded for a multiplication, so a thread
-// computes a run of outputs and keeps what they share in registers. Threads that lie side by side load side by side.
+// Two passes of a blur along one side, each normalised for itself. What bounds them is how many instructions there are
+// for a multiplication. So a block takes a tile into shared memory, scaled and with zeros beyond the image, and a thread
+// computes a run of results and keeps what they share in registers.
 #include "spatial_cuda.h"
 
 #include <cmath>
 
 #include "api.h"
-#include "cuda_launch.h"
 #include "checks.h"
+#include "cuda_launch.h"
 
 namespace {
 
+using segtool::cuda::each_thread;
 using segtool::cuda::launch;
 using segtool::cuda::Spatial;
 using segtool::cuda::thread_index;
-constexpr int kRun = 8;  // outputs of a thread
+constexpr int kRun = 16;                // results of a thread
+constexpr int kThreads = 256;           // of a block, at most
+constexpr int64_t kShared = 48 * 1024;  // bytes that a block can have on any device
 
 constexpr int64_t kLongestSide = 1 << 28;  // so that positions and taps are int
 
@@ -44,141 +48,184 @@ __global__ void prepare(Spatial s) {
   }
 }
 
-// sum[k] = sum over t of weights[t] * value[t + k], where each take() gives the next of the values; `taps` is a multiple of
-// kRun.
-template <class Take>
-__device__ void blur_run(const float* weights, int taps, const Take& take, float* sum) {
-  float window[kRun];  // a ring: at tap t, output k needs window[(t + k) % kRun]
+// A pass: values [outer,length,lanes], blurred along the middle. scale: the normalisation of each position.
+struct Pass {
+  int64_t outer, lanes;
+  int length, radius, taps;
+  const float *weights, *scale, *in;
+  float* out;
+};
+
+struct alignas(16) Four {
+  float at[4];
+};
+
+// In shared memory: the taps, read four at a time, and behind them the block's tile.
+__device__ void take_weights(const Pass& pass, int thread, int threads) {
+  for (int t = thread; t < pass.taps; t += threads) segtool::cuda::shared_memory()[t] = pass.weights[t];
+}
+
+// sum[k] = sum over t of weights[t] * values[(t + k) * step].
+__device__ void blur_run(const Pass& pass, const float* values, int step, float* sum) {
+  const auto* weights = reinterpret_cast<const Four*>(segtool::cuda::shared_memory());
+  float window[kRun];  // a ring: at tap t, result k needs window[(t + k) % kRun]
 #pragma unroll
   for (int k = 0; k < kRun; ++k) sum[k] = 0.0f;
 #pragma unroll
-  for (int k = 0; k + 1 < kRun; ++k) window[k] = take();
-  for (int t = 0; t < taps; t += kRun) {
+  for (int k = 0; k + 1 < kRun; ++k, values += step) window[k] = *values;
+  for (int t = 0; t < pass.taps; t += kRun, weights += kRun / 4) {
+    Four four[kRun / 4];
 #pragma unroll
-    for (int j = 0; j < kRun; ++j) {  // unrolled, so that the ring stays in registers
-      window[(j + kRun - 1) % kRun] = take();
-      const float weight = weights[t + j];
+    for (int j = 0; j < kRun / 4; ++j) four[j] = weights[j];
 #pragma unroll
-      for (int k = 0; k < kRun; ++k) sum[k] += weight * window[(j + k) % kRun];
+    for (int j = 0; j < kRun; ++j, values += step) {  // unrolled, so that the ring stays in registers
+      window[(j + kRun - 1) % kRun] = *values;
+#pragma unroll
+      for (int k = 0; k < kRun; ++k) sum[k] += four[j / 4].at[j % 4] * window[(j + k) % kRun];
     }
   }
 }
 
-// Blurs `first` .. first + kRun - 1 of a line of `length`, whose values are `step` floats apart. scale: of each, or null.
-__device__ void blur_line(const Spatial& s, int first, int length, const float* line, int64_t step, const float* scale,
-                          float* sum) {
-  int next = first - int(s.radius);
-  int64_t offset = next * step;
-  const auto take = [&] {
-    float value = 0.0f;
-    if (unsigned(next) < unsigned(length)) value = scale ? scale[next] * line[offset] : line[offset];
-    ++next;
-    offset += step;
-    return value;
-  };
-  blur_run(s.taps, int(tap_count(s.radius)), take, sum);
-}
+// A block's share of a pass whose lanes lie side by side in memory, as threads of a warp do: `across` lanes of `runs` runs.
+struct Strip {
+  int across, runs;
 
-// Down the columns, whose neighbours are a row apart. The scales of rows and columns for the next pass go in here, where
-// threads side by side share the one and have the other side by side.
-__global__ void blur_columns(Spatial s, const float* in, float* out) {
-  const int64_t row = s.row(), i = thread_index(), lane = i % row, run = i / row % runs(s.height);
-  const int64_t plane = i / row / runs(s.height), base = plane * s.height * row + lane;
-  if (plane >= s.planes) return;
-  const int first = int(run) * kRun, height = int(s.height);
-  float sum[kRun];
-  blur_line(s, first, height, in + base, row, s.rows, sum);
-  const float scale = s.columns[lane / s.inner];
-#pragma unroll
-  for (int k = 0; k < kRun; ++k) {
-    if (first + k < height) out[base + (first + k) * row] = scale * s.rows[first + k] * sum[k];
-  }
-}
-
-// Along the rows of values whose channels lie together: threads side by side have channels side by side.
-__global__ void blur_rows_of_channels(Spatial s, const float* in, float* out) {
-  const int64_t i = thread_index(), channel = i % s.inner, run = i / s.inner % runs(s.width);
-  const int64_t line = i / s.inner / runs(s.width), base = line * s.row() + channel;
-  if (line >= s.planes * s.height) return;
-  const int first = int(run) * kRun, width = int(s.width);
-  float sum[kRun];
-  blur_line(s, first, width, in + base, s.inner, nullptr, sum);
-#pragma unroll
-  for (int k = 0; k < kRun; ++k) {
-    if (first + k < width) out[base + (first + k) * s.inner] = s.columns[first + k] * sum[k];
-  }
-}
-
-// Along the rows of planes a run would have threads side by side load a run apart. So a block takes a tile into shared
-// memory, where the rows are an odd number apart and threads side by side have runs of different rows.
-struct Tile {
-  int rows, span, stride;  // rows of the tile; floats of a row with its margins, and from row to row
-
-  SEGTOOL_HD int floats() const { return rows * (stride + kAcross + 1); }  // with the results
-
-  static constexpr int kAcross = 64;  // results of a row
+  SEGTOOL_HD int span(int taps) const { return runs * kRun + taps - 1; }  // positions of the tile, with its margins
+  SEGTOOL_HD int64_t floats(int taps) const { return taps + int64_t(span(taps)) * across; }
 };
 
-__global__ void blur_rows_of_planes(Spatial s, Tile tile, const float* in, float* out) {
-  using segtool::cuda::each_thread;
-  constexpr int kWarp = 32, kAcross = Tile::kAcross;
-  const int64_t strips = (s.width + kAcross - 1) / kAcross, lines = s.planes * s.height;
-  const int64_t first = segtool::cuda::block_index() / strips * tile.rows;
-  const int left = int(segtool::cuda::block_index() % strips) * kAcross, width = int(s.width), radius = int(s.radius);
-  const int count = int(lines - first < tile.rows ? lines - first : tile.rows);
-  float *values = segtool::cuda::shared_memory(), *results = values + tile.rows * tile.stride;
+__global__ void blur_strips(Pass pass, Strip strip) {
+  const auto block = unsigned(segtool::cuda::block_index());
+  const auto chunks = unsigned((pass.lanes + strip.across - 1) / strip.across);
+  const auto stretches = unsigned((pass.length + strip.runs * kRun - 1) / (strip.runs * kRun));
+  const int64_t first_lane = int64_t(block % chunks) * strip.across;
+  const int first = int(block / chunks % stretches) * strip.runs * kRun;
+  const int64_t start = int64_t(block / chunks / stretches) * pass.length * pass.lanes + first_lane;
+  const int across = int(pass.lanes - first_lane < strip.across ? pass.lanes - first_lane : strip.across);
+  float* const tile = segtool::cuda::shared_memory() + pass.taps;
   each_thread([&](int thread, int threads) {
-    for (int row = thread / kWarp; row < tile.rows; row += threads / kWarp) {
-      const float* line = in + (first + row) * width;
-      for (int i = thread % kWarp; i < tile.span; i += kWarp) {
-        const int x = left - radius + i;
-        values[row * tile.stride + i] = row < count && unsigned(x) < unsigned(width) ? line[x] : 0.0f;
+    take_weights(pass, thread, threads);
+    const int lane = thread % strip.across, step = threads / strip.across, span = strip.span(pass.taps);
+    if (lane >= across) return;
+    int position = first - pass.radius + thread / strip.across;
+    const float* from = pass.in + start + lane + position * pass.lanes;
+    float* to = tile + thread;
+    float* const end = tile + span * strip.across;
+    for (; to < end; to += step * strip.across, from += step * pass.lanes, position += step) {
+      *to = unsigned(position) < unsigned(pass.length) ? pass.scale[position] * *from : 0.0f;
+    }
+  });
+  each_thread([&](int thread, int) {
+    const int lane = thread % strip.across, position = first + thread / strip.across * kRun;
+    if (lane >= across) return;
+    float sum[kRun];
+    blur_run(pass, tile + (position - first) * strip.across + lane, strip.across, sum);
+    float* to = pass.out + start + lane + position * pass.lanes;
+#pragma unroll
+    for (int k = 0; k < kRun; ++k, to += pass.lanes) {
+      if (position + k < pass.length) *to = pass.scale[position + k] * sum[k];
+    }
+  });
+}
+
+// Lines that lie together in memory, whose runs would have threads side by side load a run apart: here threads side by
+// side have runs of different lines, an odd number of floats apart.
+struct Tile {
+  int lines, span, stride;  // lines of the tile; floats of a line with its margins, and from line to line
+
+  SEGTOOL_HD int floats(int taps) const { return taps + lines * (stride + kAcross + 1); }  // with the results
+
+  static constexpr int kAcross = 64;  // results of a line
+};
+
+__global__ void blur_lines(Pass pass, Tile tile) {
+  constexpr int kWarp = 32, kAcross = Tile::kAcross;
+  const auto block = unsigned(segtool::cuda::block_index()), strips = unsigned((pass.length + kAcross - 1) / kAcross);
+  const int64_t first = int64_t(block / strips) * tile.lines;
+  const int left = int(block % strips) * kAcross, length = pass.length;
+  const int count = int(pass.outer - first < tile.lines ? pass.outer - first : tile.lines);
+  float *values = segtool::cuda::shared_memory() + pass.taps, *results = values + tile.lines * tile.stride;
+  each_thread([&](int thread, int threads) {
+    take_weights(pass, thread, threads);
+    for (int i = thread % kWarp; i < tile.span; i += kWarp) {
+      const int x = left - pass.radius + i, step = threads / kWarp;
+      const bool inside = unsigned(x) < unsigned(length);
+      const float scale = inside ? pass.scale[x] : 0.0f;
+      int line = thread / kWarp;
+      const float* from = pass.in + (first + line) * length + x;
+      for (; line < tile.lines; line += step, from += int64_t(step) * length) {
+        values[line * tile.stride + i] = inside && line < count ? scale * *from : 0.0f;
       }
     }
   });
   each_thread([&](int thread, int) {
-    const int row = thread % tile.rows, run = thread / tile.rows * kRun;
-    const float* next = values + row * tile.stride + run;
+    const int line = thread % tile.lines, run = thread / tile.lines * kRun;
     float sum[kRun];
-    blur_run(s.taps, int(tap_count(s.radius)), [&] { return *next++; }, sum);
+    blur_run(pass, values + line * tile.stride + run, 1, sum);
 #pragma unroll
-    for (int k = 0; k < kRun; ++k) results[row * (kAcross + 1) + run + k] = sum[k];
+    for (int k = 0; k < kRun; ++k) results[line * (kAcross + 1) + run + k] = sum[k];
   });
   each_thread([&](int thread, int threads) {
-    for (int row = thread / kWarp; row < count; row += threads / kWarp) {
-      for (int i = thread % kWarp; i < kAcross && left + i < width; i += kWarp) {
-        out[(first + row) * width + left + i] = s.columns[left + i] * results[row * (kAcross + 1) + i];
+    for (int i = thread % kWarp; i < kAcross && left + i < length; i += kWarp) {
+      const int step = threads / kWarp;
+      const float scale = pass.scale[left + i];
+      int line = thread / kWarp;
+      float* to = pass.out + (first + line) * length + left + i;
+      for (; line < count; line += step, to += int64_t(step) * length) {
+        *to = scale * results[line * (kAcross + 1) + i];
       }
     }
   });
 }
 
-// The same for kernels that are too wide for shared memory.
-__global__ void blur_rows_far(Spatial s, const float* in, float* out) {
-  const int64_t i = thread_index();
-  if (i >= s.planes * s.height * s.width) return;
-  const int x = int(i % s.width), radius = int(s.radius), width = int(s.width);
-  const int begin = x < radius ? 0 : x - radius, end = width - x <= radius ? width : x + radius + 1;
-  const float *taps = s.taps + radius - x, *line = in + (i - x);
+// Kernels that are too wide for shared memory.
+__global__ void blur_far(Pass pass) {
+  const int64_t i = thread_index(), lane = i % pass.lanes, outer = i / pass.lanes / pass.length;
+  if (outer >= pass.outer) return;
+  const int at = int(i / pass.lanes % pass.length), length = pass.length, radius = pass.radius;
+  const int begin = at < radius ? 0 : at - radius, end = length - at <= radius ? length : at + radius + 1;
+  const float *weights = pass.weights + radius - at, *line = pass.in + outer * length * pass.lanes + lane;
   float sum = 0.0f;
-  for (int at = begin; at < end; ++at) sum += taps[at] * line[at];
-  out[i] = s.columns[x] * sum;
+  for (int x = begin; x < end; ++x) sum += weights[x] * (pass.scale[x] * line[x * pass.lanes]);
+  pass.out[i] = pass.scale[at] * sum;
 }
 
-void blur_rows(const Spatial& s, const float* in, float* out, cudaStream_t stream) {
-  constexpr int64_t kShared = 48 * 1024;  // bytes that a block can have on any device
-  constexpr int kFewestRows = 4;          // with a run for each thread of a warp
-  if (s.inner > 1) return launch(blur_rows_of_channels, s.planes * s.height * runs(s.width) * s.inner, stream, s, in, out);
-  const int64_t span = Tile::kAcross + tap_count(s.radius) - 1;
-  if (kFewestRows * (span + Tile::kAcross + 2) * int64_t(sizeof(float)) > kShared) {
-    return launch(blur_rows_far, s.planes * s.height * s.width, stream, s, in, out);
+int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+// `count` in equal parts of at most `most`: the size of a part.
+int64_t part(int64_t count, int64_t most) { return blocks_of(count, blocks_of(count, most)); }
+
+// False if a tile is too large.
+bool blur_in_strips(const Pass& pass, cudaStream_t stream) {
+  for (int64_t most = 32; most >= 8; most /= 2) {  // lanes of a block: enough of them lie together in memory
+    const auto across = int(pass.lanes < 32 ? pass.lanes : part(pass.lanes, most));
+    const Strip strip{across, int(part(runs(pass.length), kThreads / across))};
+    const int64_t bytes = strip.floats(pass.taps) * int64_t(sizeof(float));
+    if (bytes > kShared) continue;
+    const int64_t blocks = pass.outer * blocks_of(runs(pass.length), strip.runs) * blocks_of(pass.lanes, across);
+    segtool::cuda::launch_blocks(blur_strips, blocks, across * strip.runs, bytes, stream, pass, strip);
+    return true;
   }
-  Tile tile{32, int(span), int(span) | 1};
-  while (tile.floats() * int64_t(sizeof(float)) > kShared) tile.rows /= 2;
-  const int64_t strips = (s.width + Tile::kAcross - 1) / Tile::kAcross;
-  const int64_t blocks = strips * ((s.planes * s.height + tile.rows - 1) / tile.rows);
-  segtool::cuda::launch_blocks(blur_rows_of_planes, blocks, tile.rows * Tile::kAcross / kRun,
-                               tile.floats() * int64_t(sizeof(float)), stream, s, tile, in, out);
+  return false;
+}
+
+bool blur_in_tiles(const Pass& pass, cudaStream_t stream) {
+  constexpr int kFewestLines = 4;  // with a run for each thread of a warp
+  const int span = Tile::kAcross + pass.taps - 1;
+  Tile tile{32, span, span | 1};
+  while (tile.floats(pass.taps) * int64_t(sizeof(float)) > kShared) tile.lines /= 2;
+  if (tile.lines < kFewestLines) return false;
+  const int64_t blocks = blocks_of(pass.length, Tile::kAcross) * blocks_of(pass.outer, tile.lines);
+  segtool::cuda::launch_blocks(blur_lines, blocks, tile.lines * Tile::kAcross / kRun,
+                               tile.floats(pass.taps) * int64_t(sizeof(float)), stream, pass, tile);
+  return true;
+}
+
+void blur(const Pass& pass, cudaStream_t stream) {
+  constexpr int kMostTaps = kShared / sizeof(float);
+  if (pass.taps > kMostTaps || !(pass.lanes > 1 ? blur_in_strips(pass, stream) : blur_in_tiles(pass, stream))) {
+    launch(blur_far, pass.outer * pass.length * pass.lanes, stream, pass);
+  }
 }
 
 }  // namespace
@@ -205,9 +252,9 @@ void segtool::cuda::prepare_spatial(const Spatial& s, cudaStream_t stream) {
 }
 
 int segtool::cuda::spatial_filter(const Spatial& s, const float* values, float* out, cudaStream_t stream) {
-  const float* between = s.between;
-  launch(blur_columns, s.planes * runs(s.height) * s.row(), stream, s, values, s.between);
-  blur_rows(s, between, out, stream);
+  const int radius = int(s.radius), taps = int(tap_count(s.radius)), height = int(s.height), width = int(s.width);
+  blur({s.planes, s.row(), height, radius, taps, s.taps, s.rows, values, s.between}, stream);
+  blur({s.planes * s.height, s.inner, width, radius, taps, s.taps, s.columns, s.between, out}, stream);
   return launched("CUDA spatial filter");
 }
 

@@ -1,8 +1,9 @@
 // The local update of a mean-field iteration on CUDA: compatibility transform, sum and softmax in one pass over memory.
 //
-// A block takes some pixels into shared memory, in whole rows or planes as they lie. There every pixel is a row of odd
-// length, so that threads side by side read different banks. A thread then has tiles of a few channels of a few pixels:
-// each weight that it loads serves several pixels, each message several channels.
+// A block takes some pixels into shared memory: as they lie in memory, so that what is read together lies together. There
+// every pixel is a row of odd length, so that threads side by side read different banks. The messages, and the rows of the
+// tables that belong to them, come in chunks of channels. A thread has tiles of a few channels of a few pixels: each
+// weight that it loads serves several pixels, each message several channels.
 #include <cmath>
 
 #include "api.h"
@@ -12,8 +13,9 @@
 
 namespace {
 
-constexpr int kThreads = 256, kChannels = 8;  // of a block at most; of a thread's tile
-constexpr int64_t kShared = 48 * 1024;        // bytes that a block can have on any device
+constexpr int kThreads = 256;                // of a block at most
+constexpr int kPixels = 4, kChannels = 8;    // of a thread's tile
+constexpr int64_t kShared = 48 * 1024;       // bytes that a block can have on any device
 constexpr int64_t kMostChannels = 1023;
 
 struct Update {
@@ -21,86 +23,128 @@ struct Update {
   int64_t n, channels, pixels;
   bool normalize, channels_last;
   float* out;
-  int lanes, pixels_per_block;  // threads that lie side by side along pixels; pixels_per_block is a multiple of it
+  int lanes, chunk;  // threads that lie side by side along pixels; channels of the messages that are taken together
 
   SEGTOOL_HD int64_t total() const { return n * pixels; }
-  SEGTOOL_HD int width() const { return int(channels) | 1; }  // of a row in shared memory
+  SEGTOOL_HD int block_pixels() const { return lanes * kPixels; }
   SEGTOOL_HD int tiles() const { return (int(channels) + kChannels - 1) / kChannels; }
+  // Floats from row to row in shared memory: of z, of a chunk of messages, of a table.
+  SEGTOOL_HD int width() const { return int(channels) | 1; }
+  SEGTOOL_HD int message_width() const { return chunk | 1; }
+  SEGTOOL_HD int table_width() const { return tiles() * kChannels; }
+  // Floats of all of them. Tables come first: they are read four at a time.
+  SEGTOOL_HD int table_floats() const { return chunk * table_width(); }
+  SEGTOOL_HD int message_floats() const { return block_pixels() * message_width(); }
+  SEGTOOL_HD int floats() const { return 2 * (table_floats() + message_floats()) + block_pixels() * width(); }
 };
 
-// What a block has in shared memory: rows of its pixels. The first is number `first` of the batch, `within` of `image`.
+struct alignas(16) Four {
+  float at[4];
+};
+
+struct alignas(8) Messages {
+  float spatial, bilateral;
+};
+
+// What a block has in shared memory. Its first pixel is number `first` of the batch, `within` of `image`.
 struct Rows {
   int64_t first, image, within;
   int count;
-  float *z, *spatial, *bilateral;
+  float *spatial_table, *bilateral_table;
+  Messages* messages;
+  float* z;
 };
 
 __device__ Rows rows_of_block(const Update& u) {
-  const int64_t first = segtool::cuda::block_index() * u.pixels_per_block, left = u.total() - first;
-  float* memory = segtool::cuda::shared_memory();
-  const int size = u.pixels_per_block * u.width();
-  const int count = int(left < u.pixels_per_block ? left : u.pixels_per_block);
-  return {first, first / u.pixels, first % u.pixels, count, memory, memory + size, memory + 2 * size};
+  const int64_t first = segtool::cuda::block_index() * u.block_pixels(), left = u.total() - first;
+  float* const tables = segtool::cuda::shared_memory();
+  float* const messages = tables + 2 * u.table_floats();
+  const int count = int(left < u.block_pixels() ? left : u.block_pixels());
+  return {first,
+          first / u.pixels,
+          first % u.pixels,
+          count,
+          tables,
+          tables + u.table_floats(),
+          reinterpret_cast<Messages*>(messages),
+          messages + 2 * u.message_floats()};
 }
 
-// Where a value of the block lies in memory.
-__device__ int64_t index(const Update& u, const Rows& rows, int pixel, int channel) {
-  if (u.channels_last) return (rows.first + pixel) * u.channels + channel;
-  int64_t image = rows.image, within = rows.within + pixel;
-  for (; within >= u.pixels; within -= u.pixels) ++image;  // seldom, and a division costs more
-  return (image * u.channels + channel) * u.pixels + within;
-}
-
-// Calls visit(index in memory, index in a shared array) for what a thread moves, side by side with its neighbours.
+// Calls visit(index in memory, pixel of the block, channel less `first`) for the block's values of some channels: what a
+// thread moves, side by side with its neighbours.
 template <class Visit>
-__device__ void each_value(const Update& u, const Rows& rows, int thread, int threads, const Visit& visit) {
-  // The inner of channel and pixel is the one that lies together in memory. Stepped, for want of a cheap division.
-  const int inner = u.channels_last ? int(u.channels) : u.pixels_per_block;
-  const int outer = u.channels_last ? rows.count : int(u.channels);
-  int i = thread % inner, o = thread / inner;
-  while (o < outer) {
-    const int pixel = u.channels_last ? o : i, channel = u.channels_last ? i : o;
-    if (pixel < rows.count) visit(index(u, rows, pixel, channel), pixel * u.width() + channel);
-    i += threads % inner;
-    o += threads / inner;
-    if (i >= inner) {
-      i -= inner;
-      ++o;
+__device__ void each_value(const Update& u, const Rows& rows, int first, int channels, int thread, int threads,
+                           const Visit& visit) {
+  if (u.channels_last) {
+    const int64_t start = rows.first * u.channels + first;
+    const int pixels_on = threads / channels, channels_on = threads % channels;  // stepped: divisions cost more
+    int pixel = thread / channels, channel = thread % channels;
+    while (pixel < rows.count) {
+      visit(start + pixel * int(u.channels) + channel, pixel, channel);
+      pixel += pixels_on;
+      channel += channels_on;
+      if (channel >= channels) {
+        channel -= channels;
+        ++pixel;
+      }
+    }
+    return;
+  }
+  const int groups = threads / u.lanes, group = thread / u.lanes;
+  for (int pixel = thread % u.lanes; pixel < rows.count; pixel += u.lanes) {
+    int64_t image = rows.image, within = rows.within + pixel;
+    for (; within >= u.pixels; within -= u.pixels) ++image;  // seldom
+    int64_t at = (image * u.channels + first + group) * u.pixels + within;
+    for (int channel = group; channel < channels; channel += groups, at += groups * u.pixels) visit(at, pixel, channel);
+  }
+}
+
+// The rows of the tables that belong to some channels of the messages. Beyond the last channel it is repeated, unused.
+__device__ void take_tables(const Update& u, const Rows& rows, int first, int channels, int thread, int threads) {
+  const int groups = threads / u.lanes, last = int(u.channels) - 1, width = u.table_width();
+  for (int k = thread / u.lanes; k < channels; k += groups) {
+    for (int c = thread % u.lanes; c < width; c += u.lanes) {
+      const int64_t from = (first + k) * u.channels + (c < last ? c : last);
+      rows.spatial_table[k * width + c] = u.spatial_table[from];
+      rows.bilateral_table[k * width + c] = u.bilateral_table[from];
     }
   }
 }
 
-// z += spatial Ms + bilateral Mb for one tile: kPixels pixels, `lanes` apart, of kChannels channels.
-template <int kPixels>
-__device__ void add_messages(const Update& u, const Rows& rows, int lane, int first_channel) {
-  const int channels = int(u.channels), last = channels - 1;
+// z += spatial Ms + bilateral Mb over a chunk, for one tile: kPixels pixels, `lanes` apart, of kChannels channels.
+__device__ void add_messages(const Update& u, const Rows& rows, int channels, int lane, int first) {
+  const int most = int(u.channels) - first;
+  const Messages* row[kPixels];
+#pragma unroll
+  for (int p = 0; p < kPixels; ++p) {  // beyond the last pixel it is repeated, unused
+    const int pixel = lane + p * u.lanes;
+    row[p] = rows.messages + (pixel < rows.count ? pixel : rows.count - 1) * u.message_width();
+  }
+  const auto* spatial_weights = reinterpret_cast<const Four*>(rows.spatial_table + first);
+  const auto* bilateral_weights = reinterpret_cast<const Four*>(rows.bilateral_table + first);
   float sum[kPixels][kChannels] = {};
   for (int k = 0; k < channels; ++k) {
-    const float* spatial_weights = u.spatial_table + int64_t(k) * channels;
-    const float* bilateral_weights = u.bilateral_table + int64_t(k) * channels;
-    float spatial[kPixels], bilateral[kPixels];
+    const Four a[] = {spatial_weights[0], spatial_weights[1]}, b[] = {bilateral_weights[0], bilateral_weights[1]};
+    spatial_weights += u.table_width() / 4;
+    bilateral_weights += u.table_width() / 4;
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
-      const int at = (lane + p * u.lanes) * u.width() + k;
-      spatial[p] = rows.spatial[at];
-      bilateral[p] = rows.bilateral[at];
-    }
+      const Messages message = *row[p]++;
 #pragma unroll
-    for (int c = 0; c < kChannels; ++c) {
-      const int channel = first_channel + c < last ? first_channel + c : last;  // beyond the last, it is not used
-      const float a = spatial_weights[channel], b = bilateral_weights[channel];
-#pragma unroll
-      for (int p = 0; p < kPixels; ++p) {  // two fused operations; as one expression it would be three
-        sum[p][c] += spatial[p] * a;
-        sum[p][c] += bilateral[p] * b;
+      for (int c = 0; c < kChannels; ++c) {  // two fused operations; as one expression it would be three
+        sum[p][c] += message.spatial * a[c / 4].at[c % 4];
+        sum[p][c] += message.bilateral * b[c / 4].at[c % 4];
       }
     }
   }
 #pragma unroll
   for (int p = 0; p < kPixels; ++p) {
+    const int pixel = lane + p * u.lanes;
+    if (pixel >= rows.count) return;
+    float* const z = rows.z + pixel * u.width() + first;
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) {
-      if (first_channel + c <= last) rows.z[(lane + p * u.lanes) * u.width() + first_channel + c] += sum[p][c];
+      if (c < most) z[c] += sum[p][c];
     }
   }
 }
@@ -113,48 +157,53 @@ __device__ void softmax(float* z, int channels) {
   for (int c = 0; c < channels; ++c) z[c] *= scale;
 }
 
-template <int kPixels>
 __global__ void update(Update u) {
   using segtool::cuda::each_thread;
   const Rows rows = rows_of_block(u);
+  const int channels = int(u.channels);
   each_thread([&](int thread, int threads) {
-    if (!u.spatial) {
-      each_value(u, rows, thread, threads, [&](int64_t from, int to) { rows.z[to] = u.unary[from]; });
-      return;
-    }
-    // Pixels beyond the last are computed like the others, and not written.
-    for (int i = rows.count * u.width() + thread; i < u.pixels_per_block * u.width(); i += threads) {
-      rows.z[i] = rows.spatial[i] = rows.bilateral[i] = 0.0f;
-    }
-    each_value(u, rows, thread, threads, [&](int64_t from, int to) {
-      rows.z[to] = u.unary[from];
-      rows.spatial[to] = u.spatial[from];
-      rows.bilateral[to] = u.bilateral[from];
+    each_value(u, rows, 0, channels, thread, threads, [&](int64_t from, int pixel, int channel) {
+      rows.z[pixel * u.width() + channel] = u.unary[from];
     });
   });
-  each_thread([&](int thread, int threads) {
-    if (!u.spatial) return;
-    for (int tile = thread / u.lanes; tile < u.tiles(); tile += threads / u.lanes) {
-      add_messages<kPixels>(u, rows, thread % u.lanes, tile * kChannels);
-    }
-  });
+  for (int first = 0; u.spatial && first < channels; first += u.chunk) {
+    const int chunk = channels - first < u.chunk ? channels - first : u.chunk;
+    each_thread([&](int thread, int threads) {
+      take_tables(u, rows, first, chunk, thread, threads);
+      each_value(u, rows, first, chunk, thread, threads, [&](int64_t from, int pixel, int channel) {
+        rows.messages[pixel * u.message_width() + channel] = {u.spatial[from], u.bilateral[from]};
+      });
+    });
+    each_thread([&](int thread, int threads) {
+      for (int tile = thread / u.lanes; tile < u.tiles(); tile += threads / u.lanes) {
+        add_messages(u, rows, chunk, thread % u.lanes, tile * kChannels);
+      }
+    });
+  }
   if (u.normalize) {
     each_thread([&](int thread, int threads) {
-      for (int p = thread; p < rows.count; p += threads) softmax(rows.z + p * u.width(), int(u.channels));
+      for (int p = thread; p < rows.count; p += threads) softmax(rows.z + p * u.width(), channels);
     });
   }
   each_thread([&](int thread, int threads) {
-    each_value(u, rows, thread, threads, [&](int64_t to, int from) { u.out[to] = rows.z[from]; });
+    each_value(u, rows, 0, channels, thread, threads, [&](int64_t to, int pixel, int channel) {
+      u.out[to] = rows.z[pixel * u.width() + channel];
+    });
   });
 }
 
-int64_t shared_bytes(const Update& u, int pixels) { return 3 * int64_t(sizeof(float)) * pixels * u.width(); }
-
-// As many pixels for a block as fit; of kMostChannels, four.
-int pixels_that_fit(const Update& u) {
-  int pixels = 128;
-  while (shared_bytes(u, pixels) > kShared) pixels /= 2;
-  return pixels;
+// The most pixels for a block with which a chunk has a few channels, and then the most channels.
+void choose_sizes(Update* u) {
+  constexpr int kFewest = 8;
+  const int channels = int(u->channels), fewest = channels < kFewest ? channels : kFewest;
+  const auto fits = [u] { return u->floats() * int64_t(sizeof(float)) <= kShared; };
+  u->lanes = 32;
+  for (u->chunk = fewest; !fits();) {
+    if (u->lanes > 2) u->lanes /= 2;
+    else --u->chunk;
+  }
+  while (u->chunk < channels && fits()) ++u->chunk;
+  if (!fits()) --u->chunk;
 }
 
 }  // namespace
@@ -168,12 +217,9 @@ int segtool_cuda_mean_field_update(const float* unary, const float* spatial, con
   if (n < 1 || channels < 1 || pixels < 1) return segtool::fail("values: every dimension must be at least 1");
   if (!spatial != !bilateral) return segtool::fail("values: one message without the other");
   if (channels > kMostChannels) return segtool::fail("the update on CUDA takes at most 1023 channels");
-  u.pixels_per_block = pixels_that_fit(u);
-  u.lanes = u.pixels_per_block < 32 ? u.pixels_per_block : 32;
+  choose_sizes(&u);
   const int groups = kThreads / u.lanes < u.tiles() ? kThreads / u.lanes : u.tiles();
-  const int pixels_per_thread = u.pixels_per_block / u.lanes;
-  const auto kernel = pixels_per_thread == 4 ? update<4> : pixels_per_thread == 2 ? update<2> : update<1>;
-  segtool::cuda::launch_blocks(kernel, (u.total() + u.pixels_per_block - 1) / u.pixels_per_block, u.lanes * groups,
-                               shared_bytes(u, u.pixels_per_block), static_cast<cudaStream_t>(stream_handle), u);
+  segtool::cuda::launch_blocks(update, (u.total() + u.block_pixels() - 1) / u.block_pixels(), u.lanes * groups,
+                               u.floats() * int64_t(sizeof(float)), static_cast<cudaStream_t>(stream_handle), u);
   return segtool::cuda::launched("CUDA mean-field update");
 }
