@@ -80,6 +80,7 @@ SEGTOOL_API int segtool_match_boundaries(const uint8_t* predicted, const uint8_t
 
 // CUDA: the lattice's functions on device pointers, on `stream` (a cudaStream_t), without allocation and without
 // synchronisation: the workspace's size in bytes is asked for first, and a call may be captured in a CUDA graph.
+// A workspace must be aligned to 16 bytes, as what cudaMalloc gives is.
 //
 // Insert finds the vertices, at most `capacity`. After it has run, status[0] (int32[2], on the device) is the number
 // of vertices and status[1] holds the bits 1: they did not fit, 2: a level is not finite or outside 0..255. Then

@@ -22,6 +22,7 @@ using segtool::cuda::launch;
 using segtool::cuda::thread_index;
 using Fixed = unsigned long long;  // additions wrap around, so negative numbers add up as they should
 constexpr int kRun = 16;           // pixels of a thread
+constexpr int kWide = 4;           // values of a lattice that are read together, where a row has that many
 
 // Where a thread works: pixels begin..end of the batch, all of one image, and where the first one's value is. From pixel
 // to pixel it is `step` floats.
@@ -94,15 +95,18 @@ __device__ const Corners<T>* corners(const T* rows, int64_t pixel) {
   return reinterpret_cast<const Corners<T>*>(rows) + pixel;
 }
 
-// Where a vertex' row is in a lattice. `filter` refuses lattices of more values than that: 64 bits cost several times as
-// many instructions.
-__device__ uint32_t row_of(const Filter& f, int32_t vertex) { return uint32_t(vertex) * uint32_t(f.channels); }
+// Values that are read and written together.
+template <int kWidth>
+struct alignas(4 * kWidth) Piece {
+  float at[kWidth];
+};
 
-// A pixel without a vertex (index = capacity) is left out.
+// Indices into a lattice have 32 bits, as `filter` sees to: 64 cost several times as many instructions. A pixel without a
+// vertex (index = capacity) is left out.
 template <class Lattice>
 __device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
   const int none = int(f.capacity), count = int(place.end - place.begin);
-  const auto channel = uint32_t(place.channel);
+  const auto channel = uint32_t(place.channel), width = uint32_t(f.row());
   const float* value_at = f.values + place.index;
   const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
   const Corners<float>* weights = corners(f.weight, place.begin);
@@ -114,7 +118,7 @@ __device__ void splat_run(const Filter& f, const Place& place, const Lattice& la
     const Corners<float> weight = *weights;
     for (int k = 0; k < kCorners; ++k) {
       if (vertex.at[k] != row.at[k]) {
-        if (row.at[k] < none) lattice.add(row_of(f, row.at[k]) + channel, sum[k]);
+        if (row.at[k] < none) lattice.add(uint32_t(row.at[k]) * width + channel, sum[k]);
         row.at[k] = vertex.at[k];
         sum[k] = 0.0f;
       }
@@ -122,7 +126,7 @@ __device__ void splat_run(const Filter& f, const Place& place, const Lattice& la
     }
   }
   for (int k = 0; k < kCorners; ++k) {
-    if (row.at[k] < none) lattice.add(row_of(f, row.at[k]) + channel, sum[k]);
+    if (row.at[k] < none) lattice.add(uint32_t(row.at[k]) * width + channel, sum[k]);
   }
 }
 
@@ -137,64 +141,85 @@ __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bi
   if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
 }
 
-// How the threads of a kernel share out the rows of a lattice: a power of two lie side by side along channels, which
-// spares a division for every value.
+// How the threads of a kernel share out the rows of a lattice, of so many pieces each: a power of two lie side by side
+// along a row, which spares a division for every value.
 struct Share {
-  int lane_bits, rows;  // as many at once
+  int pieces, lane_bits, rows;  // as many rows at once
+
+  __device__ uint32_t at(int32_t vertex, int piece) const { return uint32_t(vertex) * uint32_t(pieces) + piece; }
 };
 
-Share share_rows(const Filter& f) {
+Share share_rows(const Filter& f, int width) {
   constexpr int kThreadsAtOnce = 1 << 19;
+  const auto pieces = int(f.row() / width);
   int bits = 0;
-  while (bits < 5 && 1 << bits < f.channels) ++bits;
+  while (bits < 5 && 1 << bits < pieces) ++bits;
   const int most = kThreadsAtOnce >> bits;
-  return {bits, f.capacity < most ? int(f.capacity) + 1 : most};
+  return {pieces, bits, f.capacity < most ? int(f.capacity) + 1 : most};
 }
 
 template <class... Parameters, class... Arguments>
-void launch_on_rows(void (*kernel)(Filter, Share, Parameters...), const Filter& f, cudaStream_t stream,
+void launch_on_rows(void (*kernel)(Filter, Share, Parameters...), const Filter& f, int width, cudaStream_t stream,
                     Arguments... arguments) {
-  const Share share = share_rows(f);
+  const Share share = share_rows(f, width);
   launch(kernel, int64_t(share.rows) << share.lane_bits, stream, f, share, arguments...);
 }
 
 // The rows of a lattice that are used, and the one that stands for "no such vertex", which is `capacity`: calls
-// visit(vertex, channel, where it lies in the lattice) for each channel of each. What of the capacity is not used is left
-// alone.
+// visit(vertex, piece of its row, where that lies in the lattice, in pieces) for each. What of the capacity is not used is
+// left alone.
 template <class Visit>
 __device__ void each_used(const Filter& f, const Share& share, const Visit& visit) {
-  const int thread = int(thread_index()), lanes = 1 << share.lane_bits, channels = int(f.channels);
+  const int thread = int(thread_index()), lanes = 1 << share.lane_bits;
   const int none = int(f.capacity), used = f.used && *f.used < none ? *f.used : none;
   if (thread >> share.lane_bits >= share.rows) return;
   for (int i = thread >> share.lane_bits; i <= used; i += share.rows) {
-    const int32_t vertex = i < used ? i : none;
-    for (int channel = thread & (lanes - 1); channel < channels; channel += lanes) {
-      visit(vertex, uint32_t(channel), row_of(f, vertex) + channel);
+    const int vertex = i < used ? i : none;
+    for (int piece = thread & (lanes - 1); piece < share.pieces; piece += lanes) {
+      visit(vertex, piece, share.at(vertex, piece));
     }
   }
 }
 
 template <class T>
 __global__ void clear(Filter f, Share share, T* lattice) {
-  each_used(f, share, [=](int32_t, uint32_t, uint32_t at) { lattice[at] = T{}; });
+  each_used(f, share, [=](int, int, uint32_t at) { lattice[at] = T{}; });
 }
 
 __global__ void to_float(Filter f, Share share, const Fixed* from, const uint32_t* largest_bits, float* to) {
   const double scale = fixed_scale(largest_bits, f.total());
-  each_used(f, share, [=](int32_t, uint32_t, uint32_t at) {
+  each_used(f, share, [=](int, int, uint32_t at) {
     to[at] = float(double(static_cast<long long>(from[at])) / scale);
   });
 }
 
 // One axis of the [1/2 1 1/2] blur. The row `capacity` is zero: "no such vertex".
-__global__ void blur(Filter f, Share share, const int32_t* before, const int32_t* after, const float* in, float* out) {
-  each_used(f, share, [=](int32_t vertex, uint32_t channel, uint32_t at) {
-    if (vertex == f.capacity) {
-      out[at] = 0.0f;
-    } else {
-      out[at] = in[at] + 0.5f * (in[row_of(f, before[vertex]) + channel] + in[row_of(f, after[vertex]) + channel]);
+template <int kWidth>
+__global__ void blur(Filter f, Share share, const int32_t* before, const int32_t* after, const Piece<kWidth>* in,
+                     Piece<kWidth>* out) {
+  each_used(f, share, [=](int vertex, int piece, uint32_t at) {
+    Piece<kWidth> sum{};
+    if (vertex < int(f.capacity)) {
+      sum = in[at];
+      const Piece<kWidth> a = in[share.at(before[vertex], piece)], b = in[share.at(after[vertex], piece)];
+      for (int k = 0; k < kWidth; ++k) sum.at[k] += 0.5f * (a.at[k] + b.at[k]);
     }
+    out[at] = sum;
   });
+}
+
+// Six steps, to and fro between two lattices; which of them has the result.
+template <int kWidth>
+float* blur_all(const Filter& f, float* lattice, float* other, cudaStream_t stream) {
+  auto *from = reinterpret_cast<Piece<kWidth>*>(lattice), *to = reinterpret_cast<Piece<kWidth>*>(other);
+  for (int step = 0; step < kCorners; ++step) {
+    const int axis = f.reverse ? kCorners - 1 - step : step;
+    const int32_t* before = f.neighbor + 2 * axis * f.capacity;
+    const Piece<kWidth>* in = from;
+    launch_on_rows(blur<kWidth>, f, kWidth, stream, before, before + f.capacity, in, to);
+    std::swap(from, to);
+  }
+  return from->at;
 }
 
 __global__ void slice_channels(Filter f, const float* lattice) {
@@ -203,32 +228,40 @@ __global__ void slice_channels(Filter f, const float* lattice) {
   const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
   const Corners<float>* weights = corners(f.weight, place.begin);
   const int count = int(place.end - place.begin);
+  const auto width = uint32_t(f.row());
   float* out = f.out + place.index;
   for (int i = 0; i < count; ++i, ++vertices, ++weights, out += place.step) {
     const Corners<int32_t> vertex = *vertices;
     const Corners<float> weight = *weights;
     float sum = 0.0f;
-    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[row_of(f, vertex.at[k])];
+    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[uint32_t(vertex.at[k]) * width];
     *out = sum;
   }
 }
 
 // For planes a thread has all channels of a pixel: threads side by side write side by side, and read the same rows of
 // the lattice where neighbouring pixels share vertices.
+template <int kWidth>
 __global__ void slice_planes(Filter f, const float* lattice) {
   const int64_t pixel = thread_index();
   if (pixel >= f.total()) return;
   const Corners<int32_t> vertex = *corners(f.vertex, pixel);
   const Corners<float> weight = *corners(f.weight, pixel);
-  const float* row[kCorners];
-  for (int k = 0; k < kCorners; ++k) row[k] = lattice + row_of(f, vertex.at[k]);
+  const auto width = uint32_t(f.row());
+  const Piece<kWidth>* row[kCorners];
+  for (int k = 0; k < kCorners; ++k) {
+    row[k] = reinterpret_cast<const Piece<kWidth>*>(lattice + uint32_t(vertex.at[k]) * width);
+  }
   float* out = f.out + pixel / f.pixels * f.channels * f.pixels + pixel % f.pixels;
-  const int channels = int(f.channels);
-#pragma unroll 4
-  for (int c = 0; c < channels; ++c, out += f.pixels) {
-    float sum = 0.0f;
-    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * row[k][c];
-    *out = sum;
+  for (int left = int(f.channels); left > 0; left -= kWidth) {
+    Piece<kWidth> sum{};
+    for (int k = 0; k < kCorners; ++k) {
+      const Piece<kWidth> value = *row[k]++;
+      for (int c = 0; c < kWidth; ++c) sum.at[c] += weight.at[k] * value.at[c];
+    }
+    for (int c = 0; c < kWidth; ++c, out += f.pixels) {
+      if (c < left) *out = sum.at[c];
+    }
   }
 }
 
@@ -236,20 +269,21 @@ void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bi
                              cudaStream_t stream) {
   const int64_t count = f.total() * f.channels;
   if (!f.values) largest_bits = nullptr;
-  launch_on_rows(clear<Fixed>, f, stream, fixed);
+  launch_on_rows(clear<Fixed>, f, 1, stream, fixed);
   if (largest_bits) {
     cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
     launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
   }
   launch(splat_fixed, thread_count(f), stream, f, fixed, largest_bits);
-  launch_on_rows(to_float, f, stream, static_cast<const Fixed*>(fixed), static_cast<const uint32_t*>(largest_bits), lattice);
+  launch_on_rows(to_float, f, 1, stream, static_cast<const Fixed*>(fixed), static_cast<const uint32_t*>(largest_bits),
+                 lattice);
 }
 
 }  // namespace
 
 int64_t segtool::cuda::filter_workspace(int64_t channels, int64_t capacity, bool deterministic) {
-  const int64_t rows = (capacity + 1) * channels;
-  const int64_t bytes = 2 * rows * int64_t(sizeof(float)) + (deterministic ? rows * int64_t(sizeof(Fixed)) + 16 : 0);
+  const int64_t floats = (capacity + 1) * lattice_row(channels);
+  const int64_t bytes = 2 * floats * int64_t(sizeof(float)) + (deterministic ? floats * int64_t(sizeof(Fixed)) + 16 : 0);
   return (bytes + 15) / 16 * 16;
 }
 
@@ -257,6 +291,7 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
   if (reinterpret_cast<uintptr_t>(f.vertex) % 8 || reinterpret_cast<uintptr_t>(f.weight) % 8) {
     return fail("vertex and weight must be aligned to 8 bytes");
   }
+  if (reinterpret_cast<uintptr_t>(workspace) % 16) return fail("the workspace must be aligned to 16 bytes");
   if (f.floats() > UINT32_MAX) return fail("a lattice of more than 2^32 values: use a smaller batch, or less capacity");
   auto* fixed = static_cast<Fixed*>(workspace);
   float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.floats()) : static_cast<float*>(workspace);
@@ -264,20 +299,18 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
   if (f.deterministic) {
     splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.floats()), from, stream);
   } else {
-    launch_on_rows(clear<float>, f, stream, from);
+    if (f.wide()) {
+      launch_on_rows(clear<Piece<kWide>>, f, kWide, stream, reinterpret_cast<Piece<kWide>*>(from));
+    } else {
+      launch_on_rows(clear<float>, f, 1, stream, from);
+    }
     launch(splat, thread_count(f), stream, f, from);
   }
-  for (int step = 0; step < kCorners; ++step) {
-    const int axis = f.reverse ? kCorners - 1 - step : step;
-    const int32_t* before = f.neighbor + 2 * axis * f.capacity;
-    launch_on_rows(blur, f, stream, before, before + f.capacity, static_cast<const float*>(from), to);
-    std::swap(from, to);
-  }
-  const float* blurred = from;
+  const float* blurred = f.wide() ? blur_all<kWide>(f, from, to, stream) : blur_all<1>(f, from, to, stream);
   if (f.channels_last) {
     launch(slice_channels, thread_count(f), stream, f, blurred);
   } else {
-    launch(slice_planes, f.total(), stream, f, blurred);
+    launch(f.wide() ? slice_planes<kWide> : slice_planes<1>, f.total(), stream, f, blurred);
   }
   return launched("CUDA filter");
 }

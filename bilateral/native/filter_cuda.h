@@ -8,6 +8,9 @@
 
 namespace segtool::cuda {
 
+// Floats from row to row of a lattice: whole fours, which are read together, if a row has so many.
+SEGTOOL_HD int64_t lattice_row(int64_t channels) { return channels < 3 ? channels : (channels + 3) / 4 * 4; }
+
 struct Filter {
   const float* values;  // null stands for one channel of ones
   const int32_t* vertex;
@@ -19,7 +22,9 @@ struct Filter {
   float* out;
 
   SEGTOOL_HD int64_t total() const { return n * pixels; }
-  SEGTOOL_HD int64_t floats() const { return (capacity + 1) * channels; }  // of a lattice
+  SEGTOOL_HD int64_t row() const { return lattice_row(channels); }
+  SEGTOOL_HD bool wide() const { return channels >= 3; }
+  SEGTOOL_HD int64_t floats() const { return (capacity + 1) * row(); }  // of a lattice
 };
 
 // Bytes, a multiple of 16.

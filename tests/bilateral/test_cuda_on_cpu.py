@@ -117,14 +117,35 @@ def test_bad_arguments_are_refused(cuda, sigmas, capacity, message):
             cuda.build_lattice(image, *sigmas, STREAM)
 
 
-def test_lattices_out_of_line_are_refused(cuda):
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 40])  # rows of a lattice have whole fours from 3 on
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_filter_of_any_number_of_channels(cuda, channels, layout, deterministic):
+    image, alpha, beta = IMAGES["noise"]
+    values = torch.randn(1, channels, 25, 31).contiguous(memory_format=layout)
+    lattice = cuda.build_lattice(image, alpha, beta, STREAM)[:3]
+    got = cuda.filter_values(values, lattice, STREAM, reverse=False, deterministic=deterministic)
+    expected_lattice = native.bilateral_lattice(image.numpy(), alpha, beta)
+    expected = native.bilateral_filter(values.contiguous().numpy(), expected_lattice)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_memory_out_of_line_is_refused(cuda, monkeypatch):
     image, alpha, beta = IMAGES["noise"]
     vertex, weight, neighbor, _ = cuda.build_lattice(image, alpha, beta, STREAM)
     aside = torch.cat([torch.zeros(1), weight.reshape(-1)])[1:].reshape(weight.shape)
-    with pytest.raises(SegtoolError, match="aligned to 8 bytes"):
-        cuda.filter_values(
-            torch.rand(1, 1, 25, 31), (vertex, aside, neighbor), STREAM, reverse=False, deterministic=False
-        )
+    values, options = torch.rand(1, 1, 25, 31), {"reverse": False, "deterministic": False}
+    with pytest.raises(SegtoolError, match="vertex and weight must be aligned to 8 bytes"):
+        cuda.filter_values(values, (vertex, aside, neighbor), STREAM, **options)
+    monkeypatch.setattr(torch_cuda, "_workspace", lambda size, device: torch.empty(size + 8, dtype=torch.uint8)[8:])
+    with pytest.raises(SegtoolError, match="workspace must be aligned to 16 bytes"):
+        cuda.filter_values(values, (vertex, weight, neighbor), STREAM, **options)
+
+
+def test_a_lattice_too_large_for_its_indices_is_refused(cuda):
+    sizes = (1, 150, 10**6, 30 * 10**6)  # n, channels, pixels, capacity
+    with pytest.raises(SegtoolError, match=r"more than 2\^32 values"):
+        library.cuda_call("segtool_cuda_filter", 0, 0, 0, 0, 0, *sizes, 0, 0, 0, 0, 0, 0)
 
 
 def test_more_channels_than_a_block_takes_are_refused(cuda):
