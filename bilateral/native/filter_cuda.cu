@@ -1,9 +1,9 @@
 // Splat, blur, slice on CUDA. Everything runs on the caller's stream in the caller's workspace; nothing is allocated
 // and nothing waits.
 //
-// In a splat a thread has one channel of a run of neighbouring pixels; threads of neighbouring channels lie side by
-// side, so lattice rows are read and written in whole. Neighbouring pixels mostly share their vertices: their sums stay
-// in registers and reach the lattice by few atomic additions.
+// In a splat a thread has a few channels of a run of neighbouring pixels; threads of neighbouring channels lie side by
+// side, so lattice rows are read and written in whole. Neighbouring pixels share vertices: their sums stay in registers
+// and reach the lattice by fewer atomic additions.
 #include "filter_cuda.h"
 
 #include <cmath>
@@ -21,28 +21,36 @@ using segtool::cuda::Filter;
 using segtool::cuda::launch;
 using segtool::cuda::thread_index;
 using Fixed = unsigned long long;  // additions wrap around, so negative numbers add up as they should
-constexpr int kRun = 16;           // pixels of a thread
+constexpr int kRun = 8;            // pixels of a thread
 constexpr int kWide = 4;           // values of a lattice that are read together, where a row has that many
 
-// Where a thread works: pixels begin..end of the batch, all of one image, and where the first one's value is. From pixel
-// to pixel it is `step` floats.
+// Where a thread works: pixels begin..end of the batch, all of one image, and `channels` of them from `channel` on. The
+// first value is at `index`; from there it is so many floats to the next pixel, or channel.
 struct Place {
-  int64_t channel, begin, end, index, step;
+  int64_t begin, end, index, pixel_step, channel_step;
+  int channel, channels;
 };
 
 SEGTOOL_HD int64_t runs_of_image(const Filter& f) { return (f.pixels + kRun - 1) / kRun; }
 
-__device__ Place place_of_thread(const Filter& f) {
-  const int64_t i = thread_index(), channel = i % f.channels, run = i / f.channels;
+__device__ Place place_of_thread(const Filter& f, int width) {
+  const int64_t i = thread_index(), pieces = f.row() / width, run = i / pieces;
   const int64_t image = run / runs_of_image(f), within = run % runs_of_image(f) * kRun, first = image * f.pixels;
   if (image >= f.n) return {};
+  const int channel = int(i % pieces) * width, left = int(f.channels) - channel;
   const int64_t end = within + kRun < f.pixels ? within + kRun : f.pixels;
   const int64_t index = f.channels_last ? (first + within) * f.channels + channel
-                                        : first * f.channels + channel * f.pixels + within;
-  return {channel, first + within, first + end, index, f.channels_last ? f.channels : 1};
+                                        : (image * f.channels + channel) * f.pixels + within;
+  return {first + within,
+          first + end,
+          index,
+          f.channels_last ? f.channels : 1,
+          f.channels_last ? 1 : f.pixels,
+          channel,
+          left < width ? left : width};
 }
 
-int64_t thread_count(const Filter& f) { return f.n * runs_of_image(f) * f.channels; }
+int64_t thread_count(const Filter& f) { return f.n * runs_of_image(f) * (f.row() / (f.wide() ? kWide : 1)); }
 
 // Fixed point of the deterministic mode: integers add up to the same in any order. The scale leaves room for the sum
 // of all pixels (a weight is below 4) and follows the largest value; it is NaN if that is not finite.
@@ -71,16 +79,32 @@ __global__ void find_largest(Filter f, int64_t count, uint32_t* largest_bits) {
   if (begin < count) atomicMax(largest_bits, most);
 }
 
+// Values that are read and written together.
+template <int kWidth>
+struct alignas(4 * kWidth) Piece {
+  float at[kWidth];
+};
+
 struct FloatLattice {
   float* rows;
-  __device__ void add(uint32_t i, float value) const { atomicAdd(rows + i, value); }
+  __device__ void add(uint32_t i, const Piece<1>& piece) const { atomicAdd(rows + i, piece.at[0]); }
+  __device__ void add(uint32_t i, const Piece<kWide>& piece) const {
+#if __CUDA_ARCH__ >= 900
+    atomicAdd(reinterpret_cast<float4*>(rows + i), float4{piece.at[0], piece.at[1], piece.at[2], piece.at[3]});
+#else
+    for (int c = 0; c < kWide; ++c) atomicAdd(rows + i + c, piece.at[c]);
+#endif
+  }
 };
 
 struct FixedLattice {
   Fixed* rows;
   double scale;
-  __device__ void add(uint32_t i, float value) const {
-    atomicAdd(rows + i, Fixed(static_cast<long long>(rint(double(value) * scale))));
+  template <int kWidth>
+  __device__ void add(uint32_t i, const Piece<kWidth>& piece) const {
+    for (int c = 0; c < kWidth; ++c) {
+      atomicAdd(rows + i + c, Fixed(static_cast<long long>(rint(double(piece.at[c]) * scale))));
+    }
   }
 };
 
@@ -95,15 +119,9 @@ __device__ const Corners<T>* corners(const T* rows, int64_t pixel) {
   return reinterpret_cast<const Corners<T>*>(rows) + pixel;
 }
 
-// Values that are read and written together.
-template <int kWidth>
-struct alignas(4 * kWidth) Piece {
-  float at[kWidth];
-};
-
-// Indices into a lattice have 32 bits, as `filter` sees to: 64 cost several times as many instructions. A pixel without a
-// vertex (index = capacity) is left out.
-template <class Lattice>
+// Indices into a lattice have 32 bits, as `filter` sees to: 64 cost several times as many instructions. A pixel without
+// a vertex (index = capacity) is left out.
+template <int kWidth, class Lattice>
 __device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
   const int none = int(f.capacity), count = int(place.end - place.begin);
   const auto channel = uint32_t(place.channel), width = uint32_t(f.row());
@@ -111,18 +129,21 @@ __device__ void splat_run(const Filter& f, const Place& place, const Lattice& la
   const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
   const Corners<float>* weights = corners(f.weight, place.begin);
   Corners<int32_t> row = *vertices;
-  float sum[kCorners] = {};
-  for (int i = 0; i < count; ++i, ++vertices, ++weights, value_at += place.step) {
-    const float value = f.values ? *value_at : 1.0f;
+  Piece<kWidth> sum[kCorners] = {};
+  for (int i = 0; i < count; ++i, ++vertices, ++weights, value_at += place.pixel_step) {
+    Piece<kWidth> value;
+    for (int c = 0; c < kWidth; ++c) {
+      value.at[c] = c >= place.channels ? 0.0f : f.values ? value_at[c * place.channel_step] : 1.0f;
+    }
     const Corners<int32_t> vertex = *vertices;
     const Corners<float> weight = *weights;
     for (int k = 0; k < kCorners; ++k) {
       if (vertex.at[k] != row.at[k]) {
         if (row.at[k] < none) lattice.add(uint32_t(row.at[k]) * width + channel, sum[k]);
         row.at[k] = vertex.at[k];
-        sum[k] = 0.0f;
+        sum[k] = {};
       }
-      sum[k] += weight.at[k] * value;
+      for (int c = 0; c < kWidth; ++c) sum[k].at[c] += weight.at[k] * value.at[c];
     }
   }
   for (int k = 0; k < kCorners; ++k) {
@@ -130,15 +151,17 @@ __device__ void splat_run(const Filter& f, const Place& place, const Lattice& la
   }
 }
 
+template <int kWidth>
 __global__ void splat(Filter f, float* lattice) {
-  const Place place = place_of_thread(f);
-  if (place.begin < place.end) splat_run(f, place, FloatLattice{lattice});
+  const Place place = place_of_thread(f, kWidth);
+  if (place.begin < place.end) splat_run<kWidth>(f, place, FloatLattice{lattice});
 }
 
+template <int kWidth>
 __global__ void splat_fixed(Filter f, Fixed* lattice, const uint32_t* largest_bits) {
-  const Place place = place_of_thread(f);
+  const Place place = place_of_thread(f, kWidth);
   const double scale = fixed_scale(largest_bits, f.total());
-  if (place.begin < place.end && scale == scale) splat_run(f, place, FixedLattice{lattice, scale});
+  if (place.begin < place.end && scale == scale) splat_run<kWidth>(f, place, FixedLattice{lattice, scale});
 }
 
 // How the threads of a kernel share out the rows of a lattice, of so many pieces each: a power of two lie side by side
@@ -166,8 +189,8 @@ void launch_on_rows(void (*kernel)(Filter, Share, Parameters...), const Filter& 
 }
 
 // The rows of a lattice that are used, and the one that stands for "no such vertex", which is `capacity`: calls
-// visit(vertex, piece of its row, where that lies in the lattice, in pieces) for each. What of the capacity is not used is
-// left alone.
+// visit(vertex, piece of its row, where that lies in the lattice, in pieces) for each. What of the capacity is not used
+// is left alone.
 template <class Visit>
 __device__ void each_used(const Filter& f, const Share& share, const Visit& visit) {
   const int thread = int(thread_index()), lanes = 1 << share.lane_bits;
@@ -222,20 +245,26 @@ float* blur_all(const Filter& f, float* lattice, float* other, cudaStream_t stre
   return from->at;
 }
 
+template <int kWidth>
 __global__ void slice_channels(Filter f, const float* lattice) {
-  const Place place = place_of_thread(f);
-  const float* column = lattice + place.channel;
+  const Place place = place_of_thread(f, kWidth);
   const Corners<int32_t>* vertices = corners(f.vertex, place.begin);
   const Corners<float>* weights = corners(f.weight, place.begin);
   const int count = int(place.end - place.begin);
-  const auto width = uint32_t(f.row());
+  const auto channel = uint32_t(place.channel), width = uint32_t(f.row());
   float* out = f.out + place.index;
-  for (int i = 0; i < count; ++i, ++vertices, ++weights, out += place.step) {
+  for (int i = 0; i < count; ++i, ++vertices, ++weights, out += place.pixel_step) {
     const Corners<int32_t> vertex = *vertices;
     const Corners<float> weight = *weights;
-    float sum = 0.0f;
-    for (int k = 0; k < kCorners; ++k) sum += weight.at[k] * column[uint32_t(vertex.at[k]) * width];
-    *out = sum;
+    Piece<kWidth> sum{};
+    for (int k = 0; k < kCorners; ++k) {
+      const auto* row = reinterpret_cast<const Piece<kWidth>*>(lattice + uint32_t(vertex.at[k]) * width + channel);
+      const Piece<kWidth> value = *row;
+      for (int c = 0; c < kWidth; ++c) sum.at[c] += weight.at[k] * value.at[c];
+    }
+    for (int c = 0; c < kWidth; ++c) {
+      if (c < place.channels) out[c] = sum.at[c];
+    }
   }
 }
 
@@ -274,7 +303,7 @@ void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bi
     cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
     launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
   }
-  launch(splat_fixed, thread_count(f), stream, f, fixed, largest_bits);
+  launch(f.wide() ? splat_fixed<kWide> : splat_fixed<1>, thread_count(f), stream, f, fixed, largest_bits);
   launch_on_rows(to_float, f, 1, stream, static_cast<const Fixed*>(fixed), static_cast<const uint32_t*>(largest_bits),
                  lattice);
 }
@@ -283,8 +312,8 @@ void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bi
 
 int64_t segtool::cuda::filter_workspace(int64_t channels, int64_t capacity, bool deterministic) {
   const int64_t floats = (capacity + 1) * lattice_row(channels);
-  const int64_t bytes = 2 * floats * int64_t(sizeof(float)) + (deterministic ? floats * int64_t(sizeof(Fixed)) + 16 : 0);
-  return (bytes + 15) / 16 * 16;
+  const int64_t fixed = deterministic ? floats * int64_t(sizeof(Fixed)) + 16 : 0;
+  return (2 * floats * int64_t(sizeof(float)) + fixed + 15) / 16 * 16;
 }
 
 int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream) {
@@ -304,13 +333,15 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
     } else {
       launch_on_rows(clear<float>, f, 1, stream, from);
     }
-    launch(splat, thread_count(f), stream, f, from);
+    launch(f.wide() ? splat<kWide> : splat<1>, thread_count(f), stream, f, from);
   }
   const float* blurred = f.wide() ? blur_all<kWide>(f, from, to, stream) : blur_all<1>(f, from, to, stream);
+  const auto slice_of_channels = f.wide() ? slice_channels<kWide> : slice_channels<1>;
+  const auto slice_of_planes = f.wide() ? slice_planes<kWide> : slice_planes<1>;
   if (f.channels_last) {
-    launch(slice_channels, thread_count(f), stream, f, blurred);
+    launch(slice_of_channels, thread_count(f), stream, f, blurred);
   } else {
-    launch(f.wide() ? slice_planes<kWide> : slice_planes<1>, f.total(), stream, f, blurred);
+    launch(slice_of_planes, f.total(), stream, f, blurred);
   }
   return launched("CUDA filter");
 }

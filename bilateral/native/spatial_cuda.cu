@@ -1,8 +1,8 @@
 // The spatial kernel on CUDA: on the caller's stream, in its workspace, without waiting.
 //
 // Two passes of a blur along one side, each normalised for itself. What bounds them is how many instructions there are
-// for a multiplication. So a block takes a tile into shared memory, scaled and with zeros beyond the image, and a thread
-// computes a run of results and keeps what they share in registers.
+// for a multiplication. So a block takes a tile into shared memory, scaled and with zeros beyond the image, and a
+// thread computes a run of results and keeps what they share in registers.
 #include "spatial_cuda.h"
 
 #include <cmath>
@@ -86,7 +86,7 @@ __device__ void blur_run(const Pass& pass, const float* values, int step, float*
   }
 }
 
-// A block's share of a pass whose lanes lie side by side in memory, as threads of a warp do: `across` lanes of `runs` runs.
+// A block's share of a pass whose lanes lie side by side in memory, as threads do: `across` lanes of `runs` runs.
 struct Strip {
   int across, runs;
 

@@ -1,9 +1,9 @@
 // The local update of a mean-field iteration on CUDA: compatibility transform, sum and softmax in one pass over memory.
 //
-// A block takes some pixels into shared memory: as they lie in memory, so that what is read together lies together. There
-// every pixel is a row of odd length, so that threads side by side read different banks. The messages, and the rows of the
-// tables that belong to them, come in chunks of channels. A thread has tiles of a few channels of a few pixels: each
-// weight that it loads serves several pixels, each message several channels.
+// A block takes some pixels into shared memory, as they lie in memory, so that what is read together lies together.
+// There every pixel is a row of odd length, so that threads side by side read different banks. The messages, and the
+// rows of the tables that belong to them, come in chunks of channels. A thread has tiles of a few channels of a few
+// pixels: each weight that it loads serves several pixels, each message several channels.
 #include <cmath>
 
 #include "api.h"
@@ -13,9 +13,9 @@
 
 namespace {
 
-constexpr int kThreads = 256;                // of a block at most
-constexpr int kPixels = 4, kChannels = 8;    // of a thread's tile
-constexpr int64_t kShared = 48 * 1024;       // bytes that a block can have on any device
+constexpr int kThreads = 256;              // of a block at most
+constexpr int kPixels = 4, kChannels = 8;  // of a thread's tile
+constexpr int64_t kShared = 48 * 1024;     // bytes that a block can have on any device
 constexpr int64_t kMostChannels = 1023;
 
 struct Update {
@@ -70,8 +70,8 @@ __device__ Rows rows_of_block(const Update& u) {
           messages + 2 * u.message_floats()};
 }
 
-// Calls visit(index in memory, pixel of the block, channel less `first`) for the block's values of some channels: what a
-// thread moves, side by side with its neighbours.
+// Calls visit(index in memory, pixel of the block, channel less `first`) for the block's values of some channels: what
+// a thread moves, side by side with its neighbours.
 template <class Visit>
 __device__ void each_value(const Update& u, const Rows& rows, int first, int channels, int thread, int threads,
                            const Visit& visit) {

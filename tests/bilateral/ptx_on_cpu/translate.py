@@ -149,14 +149,17 @@ class Kernel:
         return f"{{ char* to = {at}; if (!to) return f.at = kFaulted; {' '.join(stores)} }}"
 
     def _atom(self, modifiers: tuple[str, ...], operands: list[str]) -> str:
-        *how, operation, kind = modifiers
-        if "global" not in how:
-            raise ValueError(f"atomic operation with {how}")
-        cpp = CPP[kind]
-        values = ", ".join(self.value(o, cpp) for o in operands[2:])
-        at = f"t.global_write({self.address(operands[1])}, sizeof({cpp}))"
-        change = f"assign({self.register(operands[0])}, ptx_atom_{operation}<{cpp}>(to, {values}));"
-        return f"{{ char* to = {at}; if (!to) return f.at = kFaulted; {change} }}"
+        space, operation, *_, kind = modifiers  # between them, whether it is of several numbers together
+        if space != "global":
+            raise ValueError(f"unknown to the stand-in: atom.{'.'.join(modifiers)}")
+        cpp, registers = CPP[kind], _members(operands[0])
+        changes = []
+        for i, register in enumerate(registers):
+            values = ", ".join(self.value(_members(o)[i], cpp) for o in operands[2:])
+            change = f"ptx_atom_{operation}<{cpp}>(to + {i} * sizeof({cpp}), {values})"
+            changes.append(f"assign({self.register(register)}, {change});")
+        at = f"t.global_write({self.address(operands[1])}, {len(registers)} * sizeof({cpp}))"
+        return f"{{ char* to = {at}; if (!to) return f.at = kFaulted; {' '.join(changes)} }}"
 
     def cpp(self) -> str:
         frame, function = f"Frame{self.number}", f"kernel{self.number}"
