@@ -15,6 +15,7 @@ from segtool.errors import SegtoolError
 from segtool.train import batch_size
 from segtool.train.batch_size import choose_batch_size, saved_bytes
 from segtool.train.checkpoint import load_segmenter
+from segtool.train.curves import read_history, training_curves
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
@@ -119,6 +120,21 @@ def test_logs_can_be_read_by_tensorboard_and_pandas(tmp_path):
     assert all(line in written for line in said if "epoch" in line)
     assert any("images/s" in line and "accuracy" in line for line in said)
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_an_epoch_without_a_finite_loss(tmp_path, monkeypatch):
+    forward = SegmentationLoss.forward
+    monkeypatch.setattr(SegmentationLoss, "forward", lambda self, *values: forward(self, *values) * float("nan"))
+    run, said = trainer(tmp_path / "run", "unary.epochs=2")
+    with pytest.raises(SegtoolError, match="diverged"):
+        run.run()
+    history = tmp_path / "run" / "history.jsonl"
+    (row,) = read_history(history)
+    assert row["loss"] is None
+    assert any("epoch 1/2  loss -  " in line for line in said)
+    history.write_text("".join(json.dumps(row | {"loss": loss}) + "\n" for loss in (1.0, None, 0.5)))
+    drawn = training_curves(history).axes[0].lines[0].get_ydata()
+    np.testing.assert_array_equal(np.asarray(drawn, dtype=float), [1.0, np.nan, 0.5])
 
 
 def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
