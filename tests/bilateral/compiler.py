@@ -39,7 +39,8 @@ def compiled_by_nvcc(out: Path, kernels: Iterable[Path], sources: Iterable[Path]
         translated = folder / "translated.cpp"
         subprocess.run([sys.executable, PTX_STAND_IN / "translate.py", ptx, translated], check=True)
         device = folder / "device.o"
-        subprocess.run([*common, "-O2", "-w", "-c", translated, "-o", device], check=True)
+        defines = [flag for flag in flags if flag.startswith("-D")]
+        subprocess.run([*common, *defines, "-O2", "-w", "-c", translated, "-o", device], check=True)
         return [str(host), str(device)]
 
     with ThreadPoolExecutor(2) as pool:

@@ -37,9 +37,17 @@ struct Block {
 // Whether memory is somebody's: told by the address sanitizer, where there is one.
 bool allocated(uint64_t at, uint64_t size);
 
+// Counted if somebody wants to know.
+#if defined(SEGTOOL_COUNT)
+#define COUNT(opcode) ++counts[opcode]
+#else
+#define COUNT(opcode) static_cast<void>(0)
+#endif
+
 struct Thread {
   int index;
   Block* block;
+  uint64_t* counts;  // of the kernel: of each opcode
 
   // Where an access goes; null, with the block's fault told, if it may not.
   char* global_read(uint64_t at, uint64_t size) { return global_write(at, size); }
@@ -99,8 +107,9 @@ struct Thread {
 // Runs a thread to its next barrier or its end; `frame` holds its registers.
 using Run = int (*)(Thread& thread, void* frame, void* const* arguments);
 
+// `opcodes` of the kernel, ended by null.
 struct Registered {
-  Registered(const char* name, Run run, size_t frame_bytes);
+  Registered(const char* name, Run run, size_t frame_bytes, const char* const* opcodes);
 };
 
 template <class T>

@@ -20,14 +20,17 @@ struct Kernel {
   std::string name;
   Run run;
   size_t frame_bytes;
+  std::vector<std::string> opcodes;
+  std::vector<uint64_t> counts;
+  uint64_t launches = 0;
 };
 
 std::map<std::string, Kernel>& kernels() {
   static std::map<std::string, Kernel> all;
   return all;
 }
-std::map<const void*, const Kernel*>& kernel_of_function() {
-  static std::map<const void*, const Kernel*> all;
+std::map<const void*, Kernel*>& kernel_of_function() {
+  static std::map<const void*, Kernel*> all;
   return all;
 }
 
@@ -82,13 +85,13 @@ class Frames {
 };
 
 // All threads of a block, from barrier to barrier.
-void run_block(const Kernel& kernel, Block& block, void* const* arguments, const Frames& frames) {
+void run_block(Kernel& kernel, Block& block, void* const* arguments, const Frames& frames) {
   const Order threads{uint64_t(block.threads)};
   threads.each([&](uint64_t i) { frames.begin(i); });
   for (int at = 0; at >= 0 && block.fault.empty(); block.shared.barrier()) {
     std::vector<int> reached(static_cast<size_t>(block.threads));
     threads.each([&](uint64_t i) {
-      Thread thread{int(i), &block};
+      Thread thread{int(i), &block, kernel.counts.data()};
       if (block.fault.empty()) reached[i] = kernel.run(thread, frames.of(i), arguments);
     });
     at = reached[0];
@@ -97,13 +100,14 @@ void run_block(const Kernel& kernel, Block& block, void* const* arguments, const
   }
 }
 
-cudaError_t launch(const Kernel& kernel, const Launch& how, void* const* arguments) {
+cudaError_t launch(Kernel& kernel, const Launch& how, void* const* arguments) {
   // Of every device since compute capability 3.0; more shared memory must be asked for, and never is.
   if (how.grid.x < 1 || how.grid.x > 2147483647u || how.grid.y != 1 || how.grid.z != 1 || how.block.x < 1 ||
       how.block.x > 1024 || how.block.y != 1 || how.block.z != 1 || how.shared > 48 * 1024) {
     return fail(cudaErrorInvalidConfiguration, kernel.name + ": no device takes a launch of this size");
   }
   const Frames frames(kernel, how.block.x);
+  ++kernel.launches;
   std::string fault;
   Order(how.grid.x).each([&](uint64_t index) {
     if (!fault.empty()) return;
@@ -124,8 +128,13 @@ bool allocated([[maybe_unused]] uint64_t at, [[maybe_unused]] uint64_t size) {
 #endif
 }
 
-Registered::Registered(const char* name, Run run, size_t frame_bytes) {
-  kernels()[name] = {name, run, frame_bytes};
+Registered::Registered(const char* name, Run run, size_t frame_bytes, const char* const* opcodes) {
+  Kernel& kernel = kernels()[name];
+  kernel.name = name;
+  kernel.run = run;
+  kernel.frame_bytes = frame_bytes;
+  for (; *opcodes; ++opcodes) kernel.opcodes.push_back(*opcodes);
+  kernel.counts.resize(kernel.opcodes.size());
 }
 
 // As the stubs that nvcc makes call them (crt/host_runtime.h).
@@ -144,7 +153,7 @@ void __cudaRegisterFunction(void**, const char* function, char*, const char* nam
   kernel_of_function()[function] = &kernels()[name];
 }
 cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
-  *kernel = reinterpret_cast<cudaKernel_t>(const_cast<Kernel*>(kernel_of_function().at(function)));
+  *kernel = reinterpret_cast<cudaKernel_t>(kernel_of_function().at(function));
   return cudaSuccess;
 }
 unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, CUstream_st* stream) {
@@ -160,7 +169,7 @@ cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* shared, 
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t handle, dim3 grid, dim3 block, void** arguments, size_t shared,
                                cudaStream_t stream) {
-  const Kernel& kernel = *reinterpret_cast<const Kernel*>(handle);
+  Kernel& kernel = *reinterpret_cast<Kernel*>(handle);
   if (!kernel.run) return fail(cudaErrorInvalidDeviceFunction, "a kernel without PTX");
   return launch(kernel, {grid, block, shared, stream}, arguments);
 }
@@ -197,5 +206,21 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
 }
 
 __attribute__((visibility("default"))) void segtool_cuda_on_cpu_order(uint64_t threads) { order = threads; }
+
+// Lines "kernel launches opcode count" of all since the last call, if compiled with SEGTOOL_COUNT.
+__attribute__((visibility("default"))) const char* segtool_cuda_on_cpu_counts() {
+  static std::string text;
+  text.clear();
+  for (auto& [name, kernel] : kernels()) {
+    for (size_t i = 0; i < kernel.counts.size(); ++i) {
+      if (!kernel.counts[i]) continue;
+      text += name + " " + std::to_string(kernel.launches) + " " + kernel.opcodes[i] + " " +
+              std::to_string(kernel.counts[i]) + "\n";
+    }
+    std::fill(kernel.counts.begin(), kernel.counts.end(), 0);
+    kernel.launches = 0;
+  }
+  return text.c_str();
+}
 
 }  // extern "C"

@@ -26,6 +26,7 @@ class Kernel:
         self.parameters = re.findall(r"(\w+)(?:\[\d+\])?\s*(?:,|$)", parameters.strip())
         self.frame = ["int at = 0;"]
         self.barriers = 0
+        self.opcodes: dict[str, int] = {}
         lines = (line.strip() for line in body.splitlines())
         self.lines = [code for line in lines if line not in ("", "{", "}") and (code := self.statement(line))]
 
@@ -44,6 +45,8 @@ class Kernel:
         opcode, _, rest = text.partition(" ")
         operands = re.findall(r"\{[^}]*\}|\[[^]]*\]|[^, ]+", rest)
         code = self.instruction(*opcode.split("."), operands=operands)
+        if not opcode.startswith(("mov.", "cvta.", "ld.param.")):  # of these nothing remains
+            code = f"COUNT({self.opcodes.setdefault(opcode, len(self.opcodes))}); {code}"
         if predicate is None:
             return code
         condition = f"{'!' * predicate.startswith('!')}{self.register(predicate.lstrip('!'))}"
@@ -163,17 +166,20 @@ class Kernel:
 
     def cpp(self) -> str:
         frame, function = f"Frame{self.number}", f"kernel{self.number}"
+        entry, opcodes = f'"{self.name}", {function}', ", ".join(f'"{o}"' for o in self.opcodes)
         return "\n".join(
             [
                 f"struct {frame} {{ {' '.join(self.frame)} }};",
                 f"int {function}(Thread& t, void* frame, void* const* arguments) {{",
                 f"{frame}& f = *static_cast<{frame}*>(frame);",
+                "[[maybe_unused]] uint64_t* const counts = t.counts;",
                 "switch (f.at) { case 0:",
                 *self.lines,
                 "}",
                 "return f.at = kEnded;",
                 "}",
-                f'const Registered registered{self.number}("{self.name}", {function}, sizeof({frame}));',
+                f"const char* const opcodes{self.number}[] = {{ {opcodes}, nullptr }};",
+                f"const Registered registered{self.number}({entry}, sizeof({frame}), opcodes{self.number});",
             ]
         )
 
