@@ -193,6 +193,8 @@ def translate(ptx: str) -> str:
     ptx = re.sub(r"//.*", "", ptx)
     if unknown := re.search(r"^\.(visible )?(func|const|global).*", ptx, re.MULTILINE):
         raise ValueError(f"unknown to the stand-in: {unknown[0]}")
+    if len(shared := re.findall(r"\.shared .*?(\w+)\[", ptx)) > 1:
+        raise ValueError(f"unknown to the stand-in: several arrays in shared memory, {', '.join(shared)}")
     entries = re.findall(r"\.entry (\w+)\((.*?)\)[^{]*\{\n(.*?)\n\}", ptx, re.DOTALL)
     kernels = [Kernel(i, *entry).cpp() for i, entry in enumerate(entries)]
     return "\n".join(['#include "machine.h"', "namespace {", *kernels, "}"])
