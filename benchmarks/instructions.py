@@ -2,7 +2,8 @@
 
 The PTX is run on the CPU, as the tests do it (tests/bilateral/ptx_on_cpu). No GPU is needed and no time is measured:
 the counts are the same in every run, and are for comparing versions of the kernels (`--native`). An instruction of PTX
-is not one of the device: 64-bit integers take several, and a division takes many.
+is not one of the device: 64-bit integers take several, and a division takes many. Threads are counted one by one: where
+those of a warp part, a device takes longer.
 """
 
 import argparse
