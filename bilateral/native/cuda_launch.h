@@ -12,6 +12,14 @@
 
 namespace segtool::cuda {
 
+constexpr int64_t kSharedBytes = 48 * 1024;  // that a block can have on any device
+
+// Floats that are read and written together.
+template <int kWidth>
+struct alignas(4 * kWidth) Piece {
+  float at[kWidth];
+};
+
 #if defined(__CUDACC__)
 
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }

@@ -19,6 +19,7 @@ namespace {
 using segtool::kCorners;
 using segtool::cuda::Filter;
 using segtool::cuda::launch;
+using segtool::cuda::Piece;
 using segtool::cuda::thread_index;
 using Fixed = unsigned long long;  // additions wrap around, so negative numbers add up as they should
 constexpr int kRun = 8;            // pixels of a thread
@@ -78,12 +79,6 @@ __global__ void find_largest(Filter f, int64_t count, uint32_t* largest_bits) {
   }
   if (begin < count) atomicMax(largest_bits, most);
 }
-
-// Values that are read and written together.
-template <int kWidth>
-struct alignas(4 * kWidth) Piece {
-  float at[kWidth];
-};
 
 struct FloatLattice {
   float* rows;

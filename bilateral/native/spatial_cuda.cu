@@ -14,12 +14,13 @@
 namespace {
 
 using segtool::cuda::each_thread;
+using segtool::cuda::kSharedBytes;
 using segtool::cuda::launch;
+using segtool::cuda::Piece;
 using segtool::cuda::Spatial;
 using segtool::cuda::thread_index;
-constexpr int kRun = 16;                // results of a thread
-constexpr int kThreads = 256;           // of a block, at most
-constexpr int64_t kShared = 48 * 1024;  // bytes that a block can have on any device
+constexpr int kRun = 16;       // results of a thread
+constexpr int kThreads = 256;  // of a block, at most
 
 constexpr int64_t kLongestSide = 1 << 28;  // so that positions and taps are int
 
@@ -56,10 +57,6 @@ struct Pass {
   float* out;
 };
 
-struct alignas(16) Four {
-  float at[4];
-};
-
 // In shared memory: the taps, read four at a time, and behind them the block's tile.
 __device__ void take_weights(const Pass& pass, int thread, int threads) {
   for (int t = thread; t < pass.taps; t += threads) segtool::cuda::shared_memory()[t] = pass.weights[t];
@@ -67,14 +64,14 @@ __device__ void take_weights(const Pass& pass, int thread, int threads) {
 
 // sum[k] = sum over t of weights[t] * values[(t + k) * step].
 __device__ void blur_run(const Pass& pass, const float* values, int step, float* sum) {
-  const auto* weights = reinterpret_cast<const Four*>(segtool::cuda::shared_memory());
+  const auto* weights = reinterpret_cast<const Piece<4>*>(segtool::cuda::shared_memory());
   float window[kRun];  // a ring: at tap t, result k needs window[(t + k) % kRun]
 #pragma unroll
   for (int k = 0; k < kRun; ++k) sum[k] = 0.0f;
 #pragma unroll
   for (int k = 0; k + 1 < kRun; ++k, values += step) window[k] = *values;
   for (int t = 0; t < pass.taps; t += kRun, weights += kRun / 4) {
-    Four four[kRun / 4];
+    Piece<4> four[kRun / 4];
 #pragma unroll
     for (int j = 0; j < kRun / 4; ++j) four[j] = weights[j];
 #pragma unroll
@@ -201,7 +198,7 @@ bool blur_in_strips(const Pass& pass, cudaStream_t stream) {
     const auto across = int(pass.lanes < 32 ? pass.lanes : part(pass.lanes, most));
     const Strip strip{across, int(part(runs(pass.length), kThreads / across))};
     const int64_t bytes = strip.floats(pass.taps) * int64_t(sizeof(float));
-    if (bytes > kShared) continue;
+    if (bytes > kSharedBytes) continue;
     const int64_t blocks = pass.outer * blocks_of(runs(pass.length), strip.runs) * blocks_of(pass.lanes, across);
     segtool::cuda::launch_blocks(blur_strips, blocks, across * strip.runs, bytes, stream, pass, strip);
     return true;
@@ -213,7 +210,7 @@ bool blur_in_tiles(const Pass& pass, cudaStream_t stream) {
   constexpr int kFewestLines = 4;  // with a run for each thread of a warp
   const int span = Tile::kAcross + pass.taps - 1;
   Tile tile{32, span, span | 1};
-  while (tile.floats(pass.taps) * int64_t(sizeof(float)) > kShared) tile.lines /= 2;
+  while (tile.floats(pass.taps) * int64_t(sizeof(float)) > kSharedBytes) tile.lines /= 2;
   if (tile.lines < kFewestLines) return false;
   const int64_t blocks = blocks_of(pass.length, Tile::kAcross) * blocks_of(pass.outer, tile.lines);
   segtool::cuda::launch_blocks(blur_lines, blocks, tile.lines * Tile::kAcross / kRun,
@@ -222,7 +219,7 @@ bool blur_in_tiles(const Pass& pass, cudaStream_t stream) {
 }
 
 void blur(const Pass& pass, cudaStream_t stream) {
-  constexpr int kMostTaps = kShared / sizeof(float);
+  constexpr int kMostTaps = kSharedBytes / sizeof(float);
   if (pass.taps > kMostTaps || !(pass.lanes > 1 ? blur_in_strips(pass, stream) : blur_in_tiles(pass, stream))) {
     launch(blur_far, pass.outer * pass.length * pass.lanes, stream, pass);
   }

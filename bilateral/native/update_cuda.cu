@@ -13,9 +13,9 @@
 
 namespace {
 
+using segtool::cuda::Piece;
 constexpr int kThreads = 256;              // of a block at most
 constexpr int kPixels = 4, kChannels = 8;  // of a thread's tile
-constexpr int64_t kShared = 48 * 1024;     // bytes that a block can have on any device
 constexpr int64_t kMostChannels = 1023;
 
 struct Update {
@@ -36,10 +36,6 @@ struct Update {
   SEGTOOL_HD int table_floats() const { return chunk * table_width(); }
   SEGTOOL_HD int message_floats() const { return block_pixels() * message_width(); }
   SEGTOOL_HD int floats() const { return 2 * (table_floats() + message_floats()) + block_pixels() * width(); }
-};
-
-struct alignas(16) Four {
-  float at[4];
 };
 
 struct alignas(8) Messages {
@@ -120,11 +116,11 @@ __device__ void add_messages(const Update& u, const Rows& rows, int channels, in
     const int pixel = lane + p * u.lanes;
     row[p] = rows.messages + (pixel < rows.count ? pixel : rows.count - 1) * u.message_width();
   }
-  const auto* spatial_weights = reinterpret_cast<const Four*>(rows.spatial_table + first);
-  const auto* bilateral_weights = reinterpret_cast<const Four*>(rows.bilateral_table + first);
+  const auto* spatial_weights = reinterpret_cast<const Piece<4>*>(rows.spatial_table + first);
+  const auto* bilateral_weights = reinterpret_cast<const Piece<4>*>(rows.bilateral_table + first);
   float sum[kPixels][kChannels] = {};
   for (int k = 0; k < channels; ++k) {
-    const Four a[] = {spatial_weights[0], spatial_weights[1]}, b[] = {bilateral_weights[0], bilateral_weights[1]};
+    const Piece<4> a[] = {spatial_weights[0], spatial_weights[1]}, b[] = {bilateral_weights[0], bilateral_weights[1]};
     spatial_weights += u.table_width() / 4;
     bilateral_weights += u.table_width() / 4;
 #pragma unroll
@@ -196,7 +192,7 @@ __global__ void update(Update u) {
 void choose_sizes(Update* u) {
   constexpr int kFewest = 8;
   const int channels = int(u->channels), fewest = channels < kFewest ? channels : kFewest;
-  const auto fits = [u] { return u->floats() * int64_t(sizeof(float)) <= kShared; };
+  const auto fits = [u] { return u->floats() * int64_t(sizeof(float)) <= segtool::cuda::kSharedBytes; };
   u->lanes = 32;
   for (u->chunk = fewest; !fits();) {
     if (u->lanes > 2) u->lanes /= 2;
