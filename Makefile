@@ -42,6 +42,7 @@ $(READY): pyproject.toml CMakeLists.txt $(NATIVE)
 
 # The build's CUDA compiler, for tests that run what it makes of the kernels. Not in .venv: PyTorch has a CUDA of its own.
 $(NVCC): pyproject.toml $(READY)
+	mkdir -p build/cuda
 	$(BIN)/python -c 'import tomllib; print(*(r for r in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"] if r.startswith("nvidia-")), sep="\n")' > build/cuda.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/cuda -r build/cuda.txt
 	touch $(NVCC)

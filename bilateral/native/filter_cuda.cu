@@ -51,7 +51,7 @@ __device__ Place place_of_thread(const Filter& f, int width) {
           left < width ? left : width};
 }
 
-int64_t thread_count(const Filter& f) { return f.n * runs_of_image(f) * (f.row() / (f.wide() ? kWide : 1)); }
+int64_t thread_count(const Filter& f, int width) { return f.n * runs_of_image(f) * (f.row() / width); }
 
 // Fixed point of the deterministic mode: integers add up to the same in any order. The scale leaves room for the sum
 // of all pixels (a weight is below 4) and follows the largest value; it is NaN if that is not finite.
@@ -114,8 +114,8 @@ __device__ const Corners<T>* corners(const T* rows, int64_t pixel) {
   return reinterpret_cast<const Corners<T>*>(rows) + pixel;
 }
 
-// Indices into a lattice have 32 bits, as `filter` sees to: 64 cost several times as many instructions. A pixel without
-// a vertex (index = capacity) is left out.
+// Indices into a lattice have 32 bits, as `filter` sees to: of 64 each operation would be several. A pixel without a
+// vertex (index = capacity) is left out.
 template <int kWidth, class Lattice>
 __device__ void splat_run(const Filter& f, const Place& place, const Lattice& lattice) {
   const int none = int(f.capacity), count = int(place.end - place.begin);
@@ -289,6 +289,7 @@ __global__ void slice_planes(Filter f, const float* lattice) {
   }
 }
 
+template <int kWidth>
 void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bits, float* lattice,
                              cudaStream_t stream) {
   const int64_t count = f.total() * f.channels;
@@ -298,9 +299,28 @@ void splat_deterministically(const Filter& f, Fixed* fixed, uint32_t* largest_bi
     cudaMemsetAsync(largest_bits, 0, sizeof(uint32_t), stream);
     launch(find_largest, (count + kRun - 1) / kRun, stream, f, count, largest_bits);
   }
-  launch(f.wide() ? splat_fixed<kWide> : splat_fixed<1>, thread_count(f), stream, f, fixed, largest_bits);
+  launch(splat_fixed<kWidth>, thread_count(f, kWidth), stream, f, fixed, largest_bits);
   launch_on_rows(to_float, f, 1, stream, static_cast<const Fixed*>(fixed), static_cast<const uint32_t*>(largest_bits),
                  lattice);
+}
+
+template <int kWidth>
+void filter_in_pieces(const Filter& f, void* workspace, cudaStream_t stream) {
+  auto* fixed = static_cast<Fixed*>(workspace);
+  float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.floats()) : static_cast<float*>(workspace);
+  float* to = from + f.floats();
+  if (f.deterministic) {
+    splat_deterministically<kWidth>(f, fixed, reinterpret_cast<uint32_t*>(to + f.floats()), from, stream);
+  } else {
+    launch_on_rows(clear<Piece<kWidth>>, f, kWidth, stream, reinterpret_cast<Piece<kWidth>*>(from));
+    launch(splat<kWidth>, thread_count(f, kWidth), stream, f, from);
+  }
+  const float* blurred = blur_all<kWidth>(f, from, to, stream);
+  if (f.channels_last) {
+    launch(slice_channels<kWidth>, thread_count(f, kWidth), stream, f, blurred);
+  } else {
+    launch(slice_planes<kWidth>, f.total(), stream, f, blurred);
+  }
 }
 
 }  // namespace
@@ -317,27 +337,7 @@ int segtool::cuda::filter(const Filter& f, void* workspace, cudaStream_t stream)
   }
   if (reinterpret_cast<uintptr_t>(workspace) % 16) return fail("the workspace must be aligned to 16 bytes");
   if (f.floats() > UINT32_MAX) return fail("a lattice of more than 2^32 values: use a smaller batch, or less capacity");
-  auto* fixed = static_cast<Fixed*>(workspace);
-  float* from = f.deterministic ? reinterpret_cast<float*>(fixed + f.floats()) : static_cast<float*>(workspace);
-  float* to = from + f.floats();
-  if (f.deterministic) {
-    splat_deterministically(f, fixed, reinterpret_cast<uint32_t*>(to + f.floats()), from, stream);
-  } else {
-    if (f.wide()) {
-      launch_on_rows(clear<Piece<kWide>>, f, kWide, stream, reinterpret_cast<Piece<kWide>*>(from));
-    } else {
-      launch_on_rows(clear<float>, f, 1, stream, from);
-    }
-    launch(f.wide() ? splat<kWide> : splat<1>, thread_count(f), stream, f, from);
-  }
-  const float* blurred = f.wide() ? blur_all<kWide>(f, from, to, stream) : blur_all<1>(f, from, to, stream);
-  const auto slice_of_channels = f.wide() ? slice_channels<kWide> : slice_channels<1>;
-  const auto slice_of_planes = f.wide() ? slice_planes<kWide> : slice_planes<1>;
-  if (f.channels_last) {
-    launch(slice_of_channels, thread_count(f), stream, f, blurred);
-  } else {
-    launch(slice_of_planes, f.total(), stream, f, blurred);
-  }
+  f.wide() ? filter_in_pieces<kWide>(f, workspace, stream) : filter_in_pieces<1>(f, workspace, stream);
   return launched("CUDA filter");
 }
 

@@ -1,8 +1,8 @@
 // The spatial kernel on CUDA: on the caller's stream, in its workspace, without waiting.
 //
-// Two passes of a blur along one side, each normalised for itself. What bounds them is how many instructions there are
-// for a multiplication. So a block takes a tile into shared memory, scaled and with zeros beyond the image, and a
-// thread computes a run of results and keeps what they share in registers.
+// Two passes of a blur along one side, each normalised for itself. A value takes dozens of multiplications, and few other
+// instructions should go with them. So a block takes a tile into shared memory, scaled and with zeros beyond the image,
+// and a thread computes a run of results and keeps what they share in registers.
 #include "spatial_cuda.h"
 
 #include <cmath>

@@ -194,12 +194,10 @@ void choose_sizes(Update* u) {
   const int channels = int(u->channels), fewest = channels < kFewest ? channels : kFewest;
   const auto fits = [u] { return u->floats() * int64_t(sizeof(float)) <= segtool::cuda::kSharedBytes; };
   u->lanes = 32;
-  for (u->chunk = fewest; !fits();) {
-    if (u->lanes > 2) u->lanes /= 2;
-    else --u->chunk;
-  }
+  u->chunk = fewest;
+  while (!fits() && u->lanes > 2) u->lanes /= 2;
   while (u->chunk < channels && fits()) ++u->chunk;
-  if (!fits()) --u->chunk;
+  while (!fits()) --u->chunk;
 }
 
 }  // namespace
