@@ -36,6 +36,12 @@ def softmax(z: Tensor) -> Tensor:
     return e / e.sum(1, keepdim=True)
 
 
+def log_softmax(z: Tensor) -> Tensor:
+    """Over the classes of [N,C,H,W]: z less its logsumexp. Spelled out as softmax is."""
+    below = z - z.amax(1, keepdim=True).detach()  # what is taken off twice needs no gradient
+    return below - below.exp().sum(1, keepdim=True).log()
+
+
 def degree(values: Tensor, sigma: float) -> Tensor:
     """D of images as large as values [N,C,H,W]: [1,1,H,W], one factor for the row times one for the column."""
     taps = gaussian_taps(sigma).to(values)

@@ -60,6 +60,7 @@ def export_onnx(
     """
     segmenter, card = load_segmenter(run)
     if card.crf is not None and segmenter.crf is not None:
+        segmenter.crf = segmenter.crf.fixed()
         segmenter.crf.iterations = iterations or card.crf.iterations
         card = card.model_copy(update={"crf": segmenter.crf.to_card()})
     cases = trials(segmenter, size)

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segtool.errors import SegtoolError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: before the CRF's logits were normalised
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
 
 Matrix = list[list[float]]
+Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -34,15 +35,24 @@ class InputContract(_Strict):
 
 
 class CrfCard(_Strict):
-    """A dense CRF: kernel widths in pixels and levels, and its learned tables."""
+    """A dense CRF: kernel widths in pixels and levels, its learned tables, and what of them is learned.
+
+    `normalize_unary`: whether log-probabilities are scaled, rather than logits as they come. `temperature` divides the
+    logits of Q_T: the labels stay, the confidence becomes honest. `compatibility` and `learn_widths` say what a further
+    training would learn.
+    """
 
     spatial_gamma: float = Field(gt=0)
     bilateral_alpha: float = Field(gt=0)
     bilateral_beta: float = Field(gt=0)
     iterations: int = Field(ge=1)
+    normalize_unary: bool = True
     unary_scale: list[float]
     spatial_compatibility: Matrix
     bilateral_compatibility: Matrix
+    temperature: float = Field(default=1.0, gt=0)
+    compatibility: Compatibility = "full"
+    learn_widths: bool = False
 
 
 class TrainedOn(_Strict):
@@ -93,7 +103,7 @@ class ParityRecord(_Strict):
 class ModelCard(_Strict):
     """Everything that an artifact says of itself."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     architecture: str
     encoder: str
     classes: list[ClassInfo]
@@ -107,6 +117,15 @@ class ModelCard(_Strict):
     packages: dict[str, str]
     validation: ValidationScores | None = None
     parity: list[ParityRecord] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, data: Any) -> Any:
+        """A model of schema version 1 goes on giving what it gave: its CRF scales logits as they come."""
+        if not isinstance(data, dict) or data.get("schema_version") != 1:
+            return data
+        crf = data.get("crf")
+        return {**data, "schema_version": 2, "crf": {**crf, "normalize_unary": False} if isinstance(crf, dict) else crf}
 
     @property
     def colors(self) -> list[tuple[int, int, int]]:

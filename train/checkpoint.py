@@ -17,6 +17,7 @@ from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved
 
 MODEL_FILE = "model.safetensors"
+_CRF = "segtool.crf."  # before the names of the CRF's tensors; those of the network stay its library's
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
 
 
@@ -45,8 +46,11 @@ def make_card(
 
 
 def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
-    """Writes the network's weights with the card inside, atomically."""
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in segmenter.network.state_dict().items()}
+    """Writes the weights of network and CRF with the card inside, atomically."""
+    state = segmenter.network.state_dict()
+    if segmenter.crf is not None:
+        state |= {_CRF + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: card.to_json()})
 
@@ -101,8 +105,12 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     card = read_card(path)
     # Its weights are in the file, whatever it was started from.
     network = build_network(model_config(card).model_copy(update={"weights": None}), len(card.classes))
-    load_network(network, path)
+    tensors = _tensors(path)
+    of_crf = {name.removeprefix(_CRF): tensors.pop(name) for name in list(tensors) if name.startswith(_CRF)}
+    _load(network, tensors, path)
     crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
+    if crf is not None and of_crf:  # a checkpoint of card schema 1 has the CRF in its card alone
+        _load(crf, of_crf, path)
     return Segmenter(network, card.input, crf).eval(), card
 
 
@@ -111,11 +119,13 @@ def model_config(card: ModelCard) -> ModelConfig:
     return ModelConfig.model_validate({"weights": None, **card.config["model"]})
 
 
-def load_network(network: torch.nn.Module, path: Path) -> None:
-    """Loads a checkpoint's weights into a network of the same architecture."""
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
     with safetensors.safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _load(part: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     try:
-        network.load_state_dict(tensors, strict=True)
+        part.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise SegtoolError(f"the weights do not fit the network: {json.dumps(str(error))[:200]}", where=path) from error

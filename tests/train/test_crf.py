@@ -1,11 +1,14 @@
 """The CRF layer against the exact reference and against finite differences."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from segtool.bilateral import torch_lattice
 from segtool.bilateral.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.card import parse_card
 from segtool.train.models import DenseCRF, KernelWidths
 
 WIDTHS = KernelWidths(1.5, 10.0, 40.0)
@@ -16,8 +19,8 @@ def image(photo):
     return torch.from_numpy(photo[20:44, 30:60].copy()).permute(2, 0, 1)[None].float()
 
 
-def _random_crf(classes, compatibility="full"):
-    crf = DenseCRF(classes, WIDTHS, (0.5, 1.0), compatibility=compatibility, iterations=4)
+def _random_crf(classes, compatibility="full", learn_widths=False):
+    crf = DenseCRF(classes, WIDTHS, (0.5, 1.0), compatibility=compatibility, learn_widths=learn_widths, iterations=4)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in crf.parameters():
@@ -35,7 +38,7 @@ def test_mean_field_is_the_exact_one_up_to_the_lattice(image, compatibility):
         gaussian_kernel(pixel_features(image[0], 10.0, 40.0)),
     ]
     tables = [crf.matrix(crf.spatial_weight), crf.matrix(crf.bilateral_weight)]
-    unary = (logits[0] * crf.unary_scale[:, None, None]).flatten(1).T
+    unary = (logits[0].log_softmax(0) * crf.unary_scale[:, None, None]).flatten(1).T
     exact = mean_field(unary, kernels, tables, 4).T.reshape(5, 24, 30)
     assert (got.argmax(0) == exact.argmax(0)).float().mean() > 0.98
     assert (got - exact).abs().mean() < 0.01
@@ -50,7 +53,7 @@ def test_gradients_against_finite_differences_in_float64(image):
     spatial = gaussian_kernel(pixel_features(image[0].double(), 1.5))
 
     def in_float64(logits, scale, spatial_table, bilateral_table):
-        unary = logits * scale[:, None, None]
+        unary = logits.log_softmax(1) * scale[:, None, None]
         z = unary
         for _ in range(4):
             q = z.softmax(1)
@@ -85,7 +88,58 @@ def test_card_round_trip_is_exact(image):
 def test_zero_compatibility_changes_nothing(image):
     crf = DenseCRF(3, WIDTHS, (0.0, 0.0))
     logits = torch.randn(1, 3, 24, 30)
-    torch.testing.assert_close(crf(logits, image), logits)
+    torch.testing.assert_close(crf(logits, image), logits.log_softmax(1))
+
+
+@pytest.mark.parametrize("learn_widths", [False, True])
+def test_a_number_added_to_all_logits_of_a_pixel_changes_nothing(image, learn_widths):
+    crf = _random_crf(5, learn_widths=learn_widths)
+    generator = torch.Generator().manual_seed(1)
+    logits, shift = (torch.randn(1, c, 24, 30, generator=generator) for c in (5, 1))
+    torch.testing.assert_close(crf(logits + 20 * shift, image), crf(logits, image), rtol=1e-4, atol=1e-4)
+    assert (crf.unary_scale.std() > 0.05).all()  # where the scale is one number, nothing could change
+
+
+def test_a_card_of_schema_1_goes_on_scaling_logits_as_they_come(image):
+    """What such a model gave is Q <- softmax(s z + ...), checked with tables of nothing."""
+    crf = DenseCRF(3, WIDTHS, (0.0, 0.0))
+    with torch.no_grad():
+        crf.unary_scale.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    logits = torch.randn(1, 3, 24, 30, generator=torch.Generator().manual_seed(1))
+    scaled = logits * crf.unary_scale[:, None, None]
+    card = old_card(crf.to_card())
+    torch.testing.assert_close(DenseCRF.from_card(card)(logits, image), scaled)
+    assert not torch.allclose(crf(logits, image).softmax(1), scaled.softmax(1), atol=0.01)
+
+
+def old_card(crf):
+    """The CRF's card as schema 1 has it, read again."""
+    new = {"normalize_unary", "temperature", "compatibility", "learn_widths"}
+    rest = {"architecture": "FPN", "encoder": "", "classes": [], "seed": 0, "config": {}, "packages": {}}
+    about = {"dataset": "d", "split": "train", "image_count": 1, "fingerprint": ""}
+    card = {"schema_version": 1, **rest, "trained_on": about, "crf": crf.model_dump(exclude=new)}
+    return parse_card(json.dumps(card), "old").crf
+
+
+def test_the_temperature_divides_the_logits_and_keeps_the_labels(image):
+    crf = _random_crf(4)
+    logits = torch.randn(1, 4, 24, 30)
+    before = crf(logits, image)
+    crf.temperature = 1.7
+    torch.testing.assert_close(crf(logits, image), before / 1.7)
+    torch.testing.assert_close(DenseCRF.from_card(crf.to_card())(logits, image), before / 1.7)
+
+
+@pytest.mark.parametrize("compatibility", ["full", "per-class", "per-kernel"])
+def test_a_card_keeps_what_is_learned(compatibility):
+    crf = _random_crf(4, compatibility, learn_widths=True)
+    again = DenseCRF.from_card(crf.to_card())
+    shapes = {name: p.shape for name, p in crf.named_parameters()}
+    assert {name: p.shape for name, p in again.named_parameters()} == shapes
+    fixed = crf.fixed()
+    assert fixed.log_widths is None
+    assert fixed.spatial_weight.shape == (4, 4)
+    assert fixed.to_card().spatial_compatibility == crf.to_card().spatial_compatibility
 
 
 def test_stays_float32_inside_autocast(image):

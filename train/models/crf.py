@@ -6,15 +6,14 @@ as Recurrent Neural Networks" (2015).
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from segtool.bilateral import torch_mean_field, torch_ops, torch_plain, torch_widths
-from segtool.card import CrfCard
+from segtool.card import Compatibility, CrfCard, Matrix
 
-Compatibility = Literal["full", "per-class", "per-kernel"]
 Filter = Callable[[Tensor], Tensor]
 
 
@@ -27,10 +26,11 @@ class KernelWidths(NamedTuple):
 
 
 class DenseCRF(nn.Module):
-    """Q <- softmax(s z + (Ks Q) Ms + (Kb Q) Mb), `iterations` times from Q = softmax(s z).
+    """Q <- softmax(s log p + (Ks Q) Ms + (Kb Q) Mb), `iterations` times from Q = softmax(s log p), p = softmax(z).
 
     Ks is the spatial and Kb the bilateral Gaussian kernel, both normalised symmetrically. Ms and Mb are
-    the compatibilities, s a scale for each class.
+    the compatibilities, s a scale for each class. log p is the logits z less their logsumexp, so that a number added to
+    all logits of a pixel changes nothing.
 
     Args:
         classes: C.
@@ -38,6 +38,7 @@ class DenseCRF(nn.Module):
         weights: initial Potts weights of the spatial and the bilateral kernel: M = w I.
         compatibility: what is learned of each M: every entry, its diagonal, or one weight.
         learn_widths: whether the widths are learned too.
+        normalize_unary: False scales the logits as they come, as models of card schema 1 do.
         iterations: mean-field iterations when forward is not told otherwise.
     """
 
@@ -49,10 +50,13 @@ class DenseCRF(nn.Module):
         *,
         compatibility: Compatibility = "full",
         learn_widths: bool = False,
+        normalize_unary: bool = True,
         iterations: int = 10,
     ) -> None:
         super().__init__()
         self.classes, self.iterations, self._initial_widths = classes, iterations, widths
+        self.compatibility, self.normalize_unary = compatibility, normalize_unary
+        self.temperature = 1.0  # divides the logits of Q_T
         # As logarithms: they stay positive, and a step changes them by a share of themselves.
         self.log_widths = nn.Parameter(torch.tensor(widths).log()) if learn_widths else None
         start = {"full": torch.eye(classes), "per-class": torch.ones(classes), "per-kernel": torch.ones(())}
@@ -61,7 +65,7 @@ class DenseCRF(nn.Module):
         self.bilateral_weight = nn.Parameter(weights[1] * start[compatibility])
 
     def forward(self, logits: Tensor, image: Tensor, iterations: int | None = None) -> Tensor:
-        """Logits of Q_T.
+        """Logits of Q_T, divided by the temperature.
 
         Args:
             logits: unary logits, [N,C,H,W].
@@ -72,13 +76,18 @@ class DenseCRF(nn.Module):
             float32 [N,C,H,W], whose softmax is Q_T.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            return self._mean_field(logits.float(), image.float(), iterations or self.iterations)
+            q = self._mean_field(self._unary(logits.float()), image.float(), iterations or self.iterations)
+            return q if self.temperature == 1 else q / self.temperature
 
-    def _mean_field(self, logits: Tensor, image: Tensor, iterations: int) -> Tensor:
+    def _unary(self, logits: Tensor) -> Tensor:
+        if self.normalize_unary:
+            logits = torch_plain.log_softmax(logits)
+        # The classes of a pixel lie together in memory, which is what filters and matrix products read.
+        return (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
+
+    def _mean_field(self, unary: Tensor, image: Tensor, iterations: int) -> Tensor:
         spatial, bilateral = self._filters(image)
         tables = self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)
-        # The classes of a pixel lie together in memory, which is what filters and matrix products read.
-        unary = (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
         q = torch_plain.softmax(unary)
         for left in reversed(range(iterations)):
             q = torch_mean_field.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
@@ -114,18 +123,40 @@ class DenseCRF(nn.Module):
         return CrfCard(
             **self.widths._asdict(),
             iterations=self.iterations,
+            normalize_unary=self.normalize_unary,
             unary_scale=self.unary_scale.tolist(),
             spatial_compatibility=self.matrix(self.spatial_weight).tolist(),
             bilateral_compatibility=self.matrix(self.bilateral_weight).tolist(),
+            temperature=self.temperature,
+            compatibility=self.compatibility,
+            learn_widths=self.log_widths is not None,
         )
+
+    def fixed(self) -> "DenseCRF":
+        """The same CRF with whole tables and with widths that are numbers: what is exported."""
+        return self.from_card(self.to_card().model_copy(update={"compatibility": "full", "learn_widths": False}))
 
     @classmethod
     def from_card(cls, card: CrfCard) -> "DenseCRF":
-        """The CRF of a model card, with full compatibilities."""
-        widths = KernelWidths(card.spatial_gamma, card.bilateral_alpha, card.bilateral_beta)
-        crf = cls(len(card.unary_scale), widths, (0.0, 0.0), iterations=card.iterations)
+        """The CRF of a model card, with what the card says is learned."""
+        crf = cls(
+            len(card.unary_scale),
+            KernelWidths(card.spatial_gamma, card.bilateral_alpha, card.bilateral_beta),
+            (0.0, 0.0),
+            compatibility=card.compatibility,
+            learn_widths=card.learn_widths,
+            normalize_unary=card.normalize_unary,
+            iterations=card.iterations,
+        )
+        crf.temperature = card.temperature
         with torch.no_grad():
             crf.unary_scale.copy_(torch.tensor(card.unary_scale))
-            crf.spatial_weight.copy_(torch.tensor(card.spatial_compatibility))
-            crf.bilateral_weight.copy_(torch.tensor(card.bilateral_compatibility))
+            crf.spatial_weight.copy_(_learned_part(card.spatial_compatibility, card.compatibility))
+            crf.bilateral_weight.copy_(_learned_part(card.bilateral_compatibility, card.compatibility))
         return crf
+
+
+def _learned_part(table: Matrix, compatibility: Compatibility) -> Tensor:
+    """What of a table [C,C] is a parameter."""
+    whole = torch.tensor(table)
+    return {"full": whole, "per-class": whole.diagonal(), "per-kernel": whole[0, 0]}[compatibility]
