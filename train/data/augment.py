@@ -49,7 +49,10 @@ class RandomScaledCrop(v2.Transform):
                 p["missing_h"] - p["pad_top"],
             ]
             inpt = F.pad(inpt, sides, fill=self.fill[type(inpt)])  # type: ignore[arg-type]
-        return F.resized_crop(inpt, p["top"], p["left"], p["height"], p["width"], list(self.size), antialias=True)
+        window = F.crop(inpt, p["top"], p["left"], p["height"], p["width"])
+        # v2 resizes masks by another rule, which takes the pixel half a pixel up and left, unless it is told.
+        how = InterpolationMode.NEAREST_EXACT if isinstance(inpt, tv_tensors.Mask) else InterpolationMode.BILINEAR
+        return F.resize(window, list(self.size), how, antialias=True)
 
 
 def _randint(inclusive: int) -> int:

@@ -1,9 +1,9 @@
 """A dataset at a fraction of its resolution."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from segtool.images import resized
 from segtool.train.data.base import Sample, SegmentationDataset
 
 
@@ -26,4 +26,21 @@ class Reduced(SegmentationDataset):
         height, width = labels.shape
         size = max(1, width // self._factor), max(1, height // self._factor)
         small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-        return Sample(np.array(small), resized(labels, size[1], size[0], labels=True))
+        return Sample(np.array(small), middle_pixels(labels, size[1], size[0]))
+
+
+def middle_pixels(labels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The label in the middle of each pixel of a smaller picture.
+
+    With an even factor four labels are equally near. Rows and columns take turns, so that borders lie where they do in
+    the image: the same choice everywhere would move all of them by half a pixel of the large one.
+    """
+    row, column = np.arange(height)[:, None], np.arange(width)[None, :]
+    rows = _nearest((row + 0.5) * labels.shape[0] / height, column % 2 == 0)
+    columns = _nearest((column + 0.5) * labels.shape[1] / width, row % 2 == 0)
+    return labels[rows, columns]
+
+
+def _nearest(position: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The pixel that a position (of pixel edges) lies in; on an edge the one before it where `first`."""
+    return np.where(first, np.ceil(position) - 1, np.floor(position)).astype(np.int64)
