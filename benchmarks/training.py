@@ -22,10 +22,10 @@ from segtool.train.data.cache import CachedDataset
 from segtool.train.device import device
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, validation_batches, worker_count
-from segtool.train.losses import SegmentationLoss, class_frequency
+from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.optimizers import build_optimizer, build_schedule
+from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.presets import load_config
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule
@@ -38,13 +38,13 @@ class Case:
         self.config = config
         self.images: SegmentationDataset = CachedDataset(open_dataset(data, "train"))
         self.val = open_dataset(data, "val")
-        self.frequency = class_frequency(self.images)
+        self.class_weight = class_weights(config.loss.class_weights, class_statistics(self.images))
 
     def start(self) -> tuple[Segmenter, SegmentationLoss, DataLoader]:
         """A new network, the loss, the batches."""
         torch.manual_seed(0)
         segmenter = Segmenter(build_network(self.config.model, len(self.images.classes)), InputContract())
-        criterion = SegmentationLoss(self.config.loss, self.frequency, self.images.ignore_index)
+        criterion = SegmentationLoss(self.config.loss, self.class_weight, self.images.ignore_index)
         size = self.config.data.batch_size
         assert size != "auto"
         return segmenter, criterion, training_batches("unary", self.config, self.images, segmenter, size)
@@ -56,7 +56,7 @@ def bare_loop(case: Case) -> list[float]:
     where, stage = device(), case.config.unary
     segmenter.to(where, memory_format=torch.channels_last).train()
     criterion.to(where)
-    optimizer = build_optimizer(stage, [{"params": list(segmenter.parameters()), "lr": stage.learning_rate}])
+    optimizer = build_optimizer(stage, network_groups(segmenter.network, stage.learning_rate))
     schedule: Any = build_schedule(stage, optimizer, stage.epochs * len(batches))
     rates = []
     for epoch in range(stage.epochs):

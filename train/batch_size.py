@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from segtool.train.config import TrainConfig
+from segtool.images import smooth_noise
 from segtool.train.data.cache import free_memory
 from segtool.train.device import device
-from segtool.train.losses import SegmentationLoss
-from segtool.train.models import Segmenter
+from segtool.train.stage import StageModule
 
 _SHARE = 0.7  # of the memory that a step may fill
 _WORK = 2.0  # a step's memory over what it saves for the backward pass
@@ -16,22 +15,25 @@ _STATES = 4  # copies of the weights: themselves, gradients, two moments
 _MOST = {"cuda": 64, "cpu": 16}  # beyond, nothing gets faster
 
 
-def choose_batch_size(config: TrainConfig, segmenter: Segmenter, criterion: SegmentationLoss, images: int) -> int:
-    """The largest power of two whose training step fits, from what one crop's forward pass saves.
+def choose_batch_size(module: StageModule, crop: tuple[int, int], images: int) -> int:
+    """The largest power of two whose training step fits, from what one crop saves in the stage's own forward pass.
 
     Args:
+        module: of a stage that trains the network.
+        crop: height, width in pixels.
         images: in the training split of this process; a batch is not larger.
     """
-    bytes_each = saved_bytes(config, segmenter, criterion) * _WORK
-    weights = _STATES * sum(p.numel() * p.element_size() for p in segmenter.parameters())
+    bytes_each = saved_bytes(module, crop) * _WORK
+    weights = _STATES * sum(p.numel() * p.element_size() for p in module.segmenter.parameters())
     fitting = int((_SHARE * _free() - weights) / max(bytes_each, 1))
     most = min(fitting, _MOST[device().type], images)
     return 1 << max(0, most.bit_length() - 1)
 
 
-def saved_bytes(config: TrainConfig, segmenter: Segmenter, criterion: SegmentationLoss) -> int:
-    """Bytes that one crop's forward pass keeps for the backward pass, weights not counted."""
-    known = {p.data_ptr() for p in segmenter.parameters()}
+def saved_bytes(module: StageModule, crop: tuple[int, int]) -> int:
+    """Bytes that one crop's forward pass through network, CRF and loss keeps for the backward pass, weights not
+    counted."""
+    known = {p.data_ptr() for p in module.segmenter.parameters()}
     found: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -39,14 +41,16 @@ def saved_bytes(config: TrainConfig, segmenter: Segmenter, criterion: Segmentati
             found[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    crops = torch.zeros(2, 3, *config.data.crop)  # two: batch norm of a single value is refused
-    labels = torch.zeros(2, *config.data.crop, dtype=torch.long)
-    before = {k: v.clone() for k, v in segmenter.state_dict().items()}
+    # Two: batch norm of a single value is refused. Noise: a flat picture would have hardly any lattice.
+    noise = torch.from_numpy(smooth_noise(*crop)).permute(2, 0, 1)
+    crops = torch.stack([noise, noise]).float()
+    labels = torch.zeros(2, *crop, dtype=torch.long)
+    before = {k: v.clone() for k, v in module.segmenter.state_dict().items()}
     with saved_tensors_hooks(count, lambda tensor: tensor):
-        loss = criterion(segmenter.unary(crops), labels)
+        loss = module.loss((crops, labels))
     total = sum(found.values()) // 2
     del loss
-    segmenter.load_state_dict(before)  # batch norm has seen two black pictures
+    module.segmenter.load_state_dict(before)  # batch norm has seen two pictures of nothing
     return total
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from segtool.train.device import device
 
@@ -61,6 +62,15 @@ def on_first(work: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def average(value: Tensor) -> Tensor:
+    """The mean over all processes of a tensor that takes no gradient."""
+    if world() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world()
 
 
 def gathered(value: T) -> list[T]:

@@ -16,14 +16,13 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from segtool.files import ensure_folder
 from segtool.train import distributed
 from segtool.train.callbacks import History, KeepBest, KeepEvery, ProgressBar, Snapshots, UnfreezeEncoder
 from segtool.train.config import TrainConfig, UnaryStageConfig
-from segtool.train.optimizers import validation_rhythm
+from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule
 
@@ -92,10 +91,7 @@ def _callbacks(
     stage, own = module.stage_config, folder.path / module.stage
     callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)), report)]
     if stage.ema:
-        # By linear interpolation, which leaves constant buffers (mean colour, class weights) as they are;
-        # EMAWeightAveraging multiplies and adds, and lets them drift by rounding.
-        average = get_ema_multi_avg_fn(stage.ema)  # type: ignore[no-untyped-call]
-        callbacks.append(WeightAveraging(multi_avg_fn=average))
+        callbacks.append(WeightAveraging(multi_avg_fn=moving_average(stage.ema)))
     callbacks += [ProgressBar(), History(folder.history, report), LearningRateMonitor("step")]
     if stage.early_stopping:
         # Looked at after each validation, like the best: not at the end of epochs that have none.

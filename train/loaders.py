@@ -27,7 +27,7 @@ def training_batches(
     if stage == "crf":
         # The fixed network runs where it lies, in this process.
         crops: Dataset = unary_crops(config, images, segmenter)
-        batch_size, workers = config.crf.batch_size, 0
+        workers = 0
     else:
         crops, workers = TrainingCrops(images, config.data, config.seed), worker_count(config)
     sampler = EpochSampler(len(images), config.seed, rank(), world())

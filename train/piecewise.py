@@ -29,7 +29,7 @@ from segtool.train.evaluation.workers import Workers
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
 from segtool.train.loggers import build_loggers, check_loggers
-from segtool.train.losses import SegmentationLoss, class_frequency
+from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.predict import TorchPredictor
@@ -84,10 +84,11 @@ class PiecewiseTrainer:
         self._check_stages()
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
         distributed.on_first(lambda: check_all(self.train_set, self.val_set))
-        frequency = distributed.on_first(lambda: class_frequency(self.train_set))
-        if not frequency.any():
+        classes = distributed.on_first(lambda: class_statistics(self.train_set))
+        if not classes.pixels.any():
             raise SegtoolError("there are no labels in the training masks", where=data, mend="segtool data stats SPEC")
-        self.criterion = SegmentationLoss(config.loss, frequency, self.train_set.ignore_index)
+        weight = class_weights(config.loss.class_weights, classes)
+        self.criterion = SegmentationLoss(config.loss, weight, self.train_set.ignore_index)
         if found is None:  # only now: a run that cannot start leaves no folder behind
             distributed.on_first(lambda: self.folder.create(self.config, self.state))
 
@@ -174,9 +175,10 @@ class PiecewiseTrainer:
         distributed.on_first(lambda: self.folder.save(self.state))
 
     def _fit(self, stage: StageName, segmenter: Segmenter, images: SegmentationDataset) -> None:
-        size = self._batch_size(segmenter)
+        module = StageModule(stage, segmenter, self.config, self.criterion)
+        size = self._batch_size(module)
         fit_stage(
-            StageModule(stage, segmenter, self.config, self.criterion),
+            module,
             self.config,
             self.folder,
             training_batches(stage, self.config, images, segmenter, size),
@@ -188,17 +190,19 @@ class PiecewiseTrainer:
             snapshots=self._snapshots(),
         )
 
-    def _batch_size(self, segmenter: Segmenter) -> int:
-        size = self.config.data.batch_size
+    def _batch_size(self, module: StageModule) -> int:
+        size, stage = self.config.data.batch_size, module.stage
+        if stage == "crf":
+            return self.config.crf.batch_size
         if size != "auto":
             return size
-        if self.state.batch_size is None:  # a resumed run goes on with what it began with
+        if stage not in self.state.batch_sizes:  # a resumed stage goes on with what it began with
             images = len(self.train_set) // distributed.world()
-            chosen = choose_batch_size(self.config, segmenter, self.criterion, images)
-            self.state.batch_size = min(distributed.gathered(chosen))
-            self._log(f"batch size: {self.state.batch_size} on each of {distributed.world()} devices")
+            chosen = min(distributed.gathered(choose_batch_size(module, self.config.data.crop, images)))
+            self.state.batch_sizes[stage] = chosen
+            self._log(f"{stage}: batch size {chosen} on each of {distributed.world()} devices")
             distributed.on_first(lambda: self.folder.save(self.state))
-        return self.state.batch_size
+        return self.state.batch_sizes[stage]
 
     def _searched_crf(self, segmenter: Segmenter, images: SegmentationDataset) -> DenseCRF:
         config = self.config.crf

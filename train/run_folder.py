@@ -30,7 +30,7 @@ class RunState(BaseModel):
     search: list[dict[str, Any]] = []
     widths: KernelWidths | None = None
     weights: tuple[float, float] | None = None
-    batch_size: int | None = None
+    batch_sizes: dict[str, int] = {}  # of each stage, where data.batch_size is auto
 
 
 class RunFolder:

@@ -15,14 +15,15 @@ from segtool.images import save_image
 from segtool.train.config import TrainConfig
 from segtool.train.data import Sample, SegmentationDataset, open_dataset
 from segtool.train.data.augment import TrainingCrops
+from segtool.train.data.inspect import count_masks
 from segtool.train.device import device
 from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, count_image
 from segtool.train.evaluation.scores import set_scores
-from segtool.train.losses import SegmentationLoss
+from segtool.train.losses import SegmentationLoss, class_weights
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.optimizers import build_optimizer
+from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
 from segtool.train.user_code import allow_code
@@ -66,10 +67,10 @@ def overfit_one_image(
     sample = Sample(image.permute(1, 2, 0).to(torch.uint8).numpy(), labels.to(torch.uint8).numpy())
     known = Truth(sample.labels, len(dataset.classes), TOLERANCES)
     segmenter = Segmenter(build_network(config.model, len(dataset.classes)), InputContract()).to(device())
-    frequency = np.bincount(sample.labels.ravel(), minlength=256)[: len(dataset.classes)]
-    criterion = SegmentationLoss(config.loss, frequency / frequency.sum(), dataset.ignore_index).to(device())
-    groups = [{"params": list(segmenter.parameters()), "lr": config.unary.learning_rate}]
-    optimizer = build_optimizer(config.unary, groups)
+    found = count_masks(dataset.classes, [sample.labels])
+    weight = class_weights(config.loss.class_weights, found)
+    criterion = SegmentationLoss(config.loss, weight, dataset.ignore_index).to(device())
+    optimizer = build_optimizer(config.unary, network_groups(segmenter.network, config.unary.learning_rate))
     # Twice: batch norm of one value, as deep layers have for one image, is refused.
     images, truth = torch.stack([image, image]).to(device()), torch.stack([labels, labels]).to(device())
     losses: list[float] = []

@@ -20,7 +20,7 @@ from segtool.train.evaluation.run import card_scores
 from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
-from segtool.train.optimizers import build_optimizer, build_schedule
+from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.seeds import seed_of
 
 StageName = Literal["unary", "crf", "joint", "control"]
@@ -53,23 +53,33 @@ class StageModule(L.LightningModule):
     def _no_counts(self) -> Counts:
         return Counts.zeros(self.criterion.classes)
 
-    def training_step(self, batch: tuple[Tensor, ...], number: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], number: int) -> dict[str, Tensor]:
         # For dropout and the like: a step depends on where it is, not on what ran before it.
         torch.manual_seed(seed_of(self.seed, self.stage, self.current_epoch, number, distributed.rank()))
         loss = self.loss(batch)
         self.log(f"{self.stage}/loss", loss)
-        return loss
+        return {"loss": loss * self._accumulation_share(number), "batch_loss": loss.detach()}
+
+    def _accumulation_share(self, number: int) -> float:
+        """Lightning divides by the batches of a whole step; in a last step of fewer that would be too much."""
+        whole, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        rest = batches % whole
+        return whole / rest if number >= batches - rest else 1.0
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """The loss of (image, labels), or in stage `crf` of (unary logits, image, labels)."""
         image, labels = batch[-2:]
         unary = batch[0] if self.stage == "crf" else self.segmenter.unary(image)
         if not self.uses_crf:
-            return self.criterion(unary, labels)
+            return self._criterion(unary, labels)
         assert self.segmenter.crf is not None
-        loss = self.criterion(self.segmenter.crf(unary, image, self.train_iterations), labels)
+        loss = self._criterion(self.segmenter.crf(unary, image, self.train_iterations), labels)
         if self.stage == "joint" and self.unary_loss:
-            loss = loss + self.unary_loss * self.criterion(unary, labels)
+            loss = loss + self.unary_loss * self._criterion(unary, labels)
+        return loss
+
+    def _criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(logits, labels, distributed.average)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -114,9 +124,7 @@ class StageModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.stage_config
-        groups: list[dict[str, Any]] = []
-        if self.stage != "crf":
-            groups.append({"params": list(self.segmenter.network.parameters()), "lr": config.learning_rate})
+        groups = [] if self.stage == "crf" else network_groups(self.segmenter.network, config.learning_rate)
         if self.uses_crf:
             assert self.segmenter.crf is not None
             rate = config.crf_learning_rate if isinstance(config, JointStageConfig) else config.learning_rate

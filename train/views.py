@@ -79,7 +79,7 @@ def view_logits(network: Network, image: Tensor, views: Views) -> Tensor:
         [N,C,H,W]: the network's logits if the whole image is all there is to see, otherwise log of the mean
         probability.
     """
-    if not views:
+    if not views or (views.scales == (1.0,) and not views.flip and max(image.shape[2:]) <= views.window):
         return network(image)
     seen = [
         _scaled_back(_flipped(network, flip), image, scale, views)

@@ -72,7 +72,7 @@ def _print_statistics(found: "Statistics") -> None:
     from segtool.cli.tables import console
     from segtool.train.losses import class_weights
 
-    weights = {name: class_weights(name, found.frequency) for name in ("log", "median", "inverse")}
+    weights = {name: class_weights(name, found) for name in ("log", "median", "inverse")}
     table = Table()
     for title in ("class", "percent of pixels", "in images", *(f"weight, {name}" for name in weights)):
         table.add_column(title, justify="left" if title == "class" else "right")

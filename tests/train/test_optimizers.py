@@ -12,7 +12,13 @@ from segtool.train.config import ModelConfig, StageConfig
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.optimizers import build_optimizer, build_schedule, validation_rhythm
+from segtool.train.optimizers import (
+    build_optimizer,
+    build_schedule,
+    moving_average,
+    network_groups,
+    validation_rhythm,
+)
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
@@ -66,9 +72,54 @@ def test_plateau_waits_for_a_better_miou():
     optimizer = build_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}])
     schedule = build_schedule(config, optimizer, 100)
     assert (schedule["monitor"], schedule["interval"], schedule["frequency"]) == ("miou", "epoch", 5)
-    for value in (0.5, 0.4, 0.4, 0.4):
+    found = []
+    for value in (0.5, 0.4, 0.4, 0.4, 0.4):
         schedule["scheduler"].step(value)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])  # after two validations without a better one
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.2, 5), (0.5, 2), (0.0, 7), (0.2, 1), (0.99, 2)])
+def test_one_cycle_of_few_steps_still_learns(warmup, steps):
+    found = rates(stage(schedule="one-cycle", warmup=warmup), steps)
+    assert max(found) > 0.04
+    assert len(found) == steps
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_one_cycle_leaves_the_momentum_alone(momentum):
+    config = stage(optimizer="sgd", schedule="one-cycle", momentum=momentum)
+    optimizer = build_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}])
+    schedule = build_schedule(config, optimizer, 10)
+    for _ in range(10):
+        assert optimizer.param_groups[0]["momentum"] == momentum
+        optimizer.step()
+        schedule["scheduler"].step()
+
+
+def test_norms_and_biases_do_not_decay():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 1, bias=False)
+    )
+    optimizer = build_optimizer(stage(optimizer="sgd", weight_decay=0.5), network_groups(network, 0.1))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        expected = 0.95 * before[name] if name in ("0.weight", "2.weight") else before[name]
+        torch.testing.assert_close(parameter.detach(), expected)
+
+
+def test_a_moving_average_forgets_its_start_fast_and_then_slows_down():
+    """By hand: weights that jump from 0 to 1 after the first step."""
+    update, average, by_hand = moving_average(0.99), [torch.zeros(3)], 0.0
+    for step in range(1, 2000):
+        update(average, [torch.ones(3)], torch.tensor(step))
+        decay = min(0.99, (1 + step) / (10 + step))
+        by_hand = decay * by_hand + 1 - decay
+        torch.testing.assert_close(average[0], torch.full((3,), by_hand))
+        assert step < 30 or by_hand > 0.99  # with 0.99 from the start it would be 0.26
 
 
 def test_sgd_has_momentum_and_decay():
@@ -98,7 +149,7 @@ def trained_weights(batch_size, accumulate):
     network = torch.nn.Conv2d(3, 2, 3, padding=1)
     images, labels = torch.rand(8, 3, 32, 32) * 255, torch.randint(0, 2, (8, 32, 32))
     module = StageModule(
-        "unary", Segmenter(network, InputContract(stride=1)), config, SegmentationLoss(config.loss, [0.5, 0.5], 255)
+        "unary", Segmenter(network, InputContract(stride=1)), config, SegmentationLoss(config.loss, [1, 1], 255)
     )
     trainer = L.Trainer(
         max_epochs=1, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
@@ -110,6 +161,7 @@ def trained_weights(batch_size, accumulate):
 
 def test_accumulating_four_batches_of_two_is_a_batch_of_eight():
     torch.testing.assert_close(trained_weights(2, 4), trained_weights(8, 1))
+    torch.testing.assert_close(trained_weights(2, 5), trained_weights(8, 1))  # four are left of five
     assert (trained_weights(2, 1) != trained_weights(8, 1)).any()
 
 

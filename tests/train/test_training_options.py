@@ -16,8 +16,8 @@ from segtool.train import batch_size
 from segtool.train.batch_size import choose_batch_size, saved_bytes
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.curves import read_history, training_curves
-from segtool.train.losses import SegmentationLoss
-from segtool.train.models import Segmenter
+from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
+from segtool.train.models import DenseCRF, KernelWidths, Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config
@@ -50,18 +50,14 @@ def test_average_of_the_weights_is_what_is_kept(tmp_path):
     finally:
         StageModule.on_train_batch_end = original
     average = weights[0]
-    for weight in weights[1:]:
-        average = 0.8 * average + 0.2 * weight
+    for step, weight in enumerate(weights[1:], start=1):
+        decay = min(0.8, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
     kept = load_segmenter(tmp_path / "run")[0].network.segmentation_head[0].weight
     torch.testing.assert_close(kept, average)
     assert not torch.allclose(kept, weights[-1])
-    assert torch.equal(run.criterion.class_weight, SegmentationLoss(run.config.loss, _frequency(run), 255).class_weight)
-
-
-def _frequency(run):
-    from segtool.train.losses import class_frequency
-
-    return class_frequency(run.train_set)
+    weights = class_weights(run.config.loss.class_weights, class_statistics(run.train_set))
+    assert torch.equal(run.criterion.class_weight, torch.tensor(weights).float())
 
 
 def test_training_stops_early_when_nothing_gets_better(tmp_path):
@@ -161,52 +157,64 @@ def test_report_at_the_end_explains_failures(tmp_path):
 
 @pytest.fixture
 def model():
-    config = load_config("quickstart", [*FAST, "data.crop=[64, 64]"])
-    network = build_network(config.model, 5)
-    return config, Segmenter(network, InputContract()), SegmentationLoss(config.loss, np.full(5, 0.2), 255)
+    config = load_config("quickstart", FAST)
+    return StageModule("unary", _segmenter(build_network(config.model, 5)), config, _criterion(config))
+
+
+def _segmenter(network):
+    return Segmenter(network, InputContract(), DenseCRF(5, KernelWidths(1.5, 20.0, 10.0), (1.0, 1.0)))
+
+
+def _criterion(config):
+    return SegmentationLoss(config.loss, np.ones(5), 255)
 
 
 def test_batch_size_is_the_largest_that_fits(model, monkeypatch):
-    config, segmenter, criterion = model
-    each = 2 * saved_bytes(config, segmenter, criterion)
-    weights = 4 * 4 * sum(p.numel() for p in segmenter.parameters())
+    each = 2 * saved_bytes(model, (64, 64))
+    weights = 4 * 4 * sum(p.numel() for p in model.segmenter.parameters())
     for wanted in (1, 2, 4, 8):
         monkeypatch.setattr(batch_size, "_free", lambda n=wanted: (weights + 1.4 * n * each) / 0.7)
-        assert choose_batch_size(config, segmenter, criterion, 1000) == wanted
+        assert choose_batch_size(model, (64, 64), 1000) == wanted
     monkeypatch.setattr(batch_size, "_free", lambda: 10**15)
-    assert choose_batch_size(config, segmenter, criterion, 1000) == 16
-    assert choose_batch_size(config, segmenter, criterion, 5) == 4
+    assert choose_batch_size(model, (64, 64), 1000) == 16
+    assert choose_batch_size(model, (64, 64), 5) == 4
 
 
 def test_saved_bytes_grow_with_the_crop_and_leave_the_network_alone(model):
-    config, segmenter, criterion = model
-    before = {k: v.clone() for k, v in segmenter.state_dict().items()}
-    small = saved_bytes(config, segmenter, criterion)
-    large = saved_bytes(
-        config.model_copy(update={"data": config.data.model_copy(update={"crop": (128, 128)})}), segmenter, criterion
-    )
-    assert large == pytest.approx(4 * small, rel=0.15)
-    assert all(torch.equal(v, before[k]) for k, v in segmenter.state_dict().items())
+    before = {k: v.clone() for k, v in model.segmenter.state_dict().items()}
+    assert saved_bytes(model, (128, 128)) == pytest.approx(4 * saved_bytes(model, (64, 64)), rel=0.15)
+    assert all(torch.equal(v, before[k]) for k, v in model.segmenter.state_dict().items())
 
 
-def test_saved_bytes_of_a_convolution_and_a_relu_by_hand(model):
+def test_saved_bytes_of_a_convolution_and_a_relu_by_hand():
     """A convolution keeps its input, ReLU its output; cross-entropy keeps its log-probabilities."""
-    config, _, _ = model
-    loss = config.loss.model_copy(update={"dice": 0.0, "class_weights": "none"})
+    config = load_config("quickstart", [*FAST, "loss={dice: 0, class_weights: none}"])
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 1), torch.nn.ReLU(), torch.nn.Conv2d(6, 5, 1))
-    segmenter = Segmenter(network, InputContract())
-    found = saved_bytes(config.model_copy(update={"loss": loss}), segmenter, SegmentationLoss(loss, np.ones(5), 255))
+    found = saved_bytes(StageModule("unary", _segmenter(network), config, _criterion(config)), (64, 64))
     pixels = 64 * 64
     floats = pixels * (3 + 6 + 5)
     assert 4 * floats <= found <= 4 * floats + 8 * pixels * 3  # labels besides
+
+
+def test_joint_training_counts_what_the_crf_keeps():
+    """Each iteration keeps both messages, and all but the last its softmax."""
+    config = load_config("quickstart", FAST)
+    network = torch.nn.Conv2d(3, 5, 1)
+    unary, joint = (
+        saved_bytes(StageModule(stage, _segmenter(network), config, _criterion(config)), (64, 64))
+        for stage in ("unary", "joint")
+    )
+    iterations, values = config.crf.iterations, 4 * 5 * 64 * 64
+    assert joint - unary >= (3 * iterations - 1) * values
 
 
 @pytest.mark.slow
 def test_automatic_batch_size_stays_that_of_the_first_start(tmp_path, monkeypatch):
     run, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1")
     run.run()
-    size = json.loads((tmp_path / "run" / "state.json").read_text())["batch_size"]
-    assert size in (4, 8, 16)
+    sizes = json.loads((tmp_path / "run" / "state.json").read_text())["batch_sizes"]
+    assert list(sizes) == ["unary"]
+    assert sizes["unary"] in (4, 8, 16)
     from segtool.train import piecewise
 
     monkeypatch.setattr(piecewise, "choose_batch_size", lambda *a: pytest.fail("chosen again"))

@@ -28,6 +28,10 @@ def test_a_network_of_single_pixels_sees_the_same_in_every_view(views):
     torch.testing.assert_close(seen, pixelwise(IMAGE).softmax(1), rtol=1e-4, atol=1e-5)
 
 
+def test_one_window_that_holds_the_image_is_no_view():
+    assert torch.equal(view_logits(placed, IMAGE, Views(200, 100)), placed(IMAGE))
+
+
 def test_every_window_has_the_size_asked_for_and_all_pixels_are_seen():
     sizes = []
 

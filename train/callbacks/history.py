@@ -43,7 +43,7 @@ class History(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._losses.append(outputs["loss"].detach())  # read at the end: a GPU need not be waited for
+        self._losses.append(outputs["batch_loss"])  # read at the end: a GPU need not be waited for
         self._images += len(batch[-1]) * world()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,7 +1,7 @@
 """Looking at a dataset before training on it: problems, statistics, a contact sheet."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,7 @@ class Statistics:
 
     Attributes:
         pixels: of each class, [C]; images: in how many images it occurs, [C].
+        pixels_around: labelled pixels of those images, [C].
         void: pixels without a label.
         sizes: how many images have which (width, height).
     """
@@ -53,6 +54,7 @@ class Statistics:
     classes: list[ClassInfo]
     pixels: NDArray[np.int64]
     images: NDArray[np.int64]
+    pixels_around: NDArray[np.int64]
     void: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
@@ -61,22 +63,37 @@ class Statistics:
         """Share of each class among the labelled pixels, [C]."""
         return self.pixels / max(int(self.pixels.sum()), 1)
 
+    @property
+    def frequency_where_present(self) -> NDArray[np.float64]:
+        """Share of each class among the labelled pixels of the images in which it occurs, [C]; 0 if in none."""
+        return self.pixels / np.maximum(self.pixels_around, 1)
+
 
 def statistics(
     dataset: SegmentationDataset, progress: Progress = lambda done, total: None, limit: int | None = None
 ) -> Statistics:
     """Counts the masks of a split: all, or an even choice of at most `limit`."""
-    classes = len(dataset.classes)
-    found = Statistics(dataset.classes, np.zeros(classes, np.int64), np.zeros(classes, np.int64))
     chosen = even_choice(len(dataset), limit)
-    for done, index in enumerate(chosen):
-        labels = dataset.load(index).labels
+
+    def masks() -> Iterator[NDArray[np.uint8]]:
+        for done, index in enumerate(chosen, start=1):
+            yield dataset.load(index).labels
+            progress(done, len(chosen))
+
+    return count_masks(dataset.classes, masks())
+
+
+def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> Statistics:
+    """Counts masks uint8 [H,W]; what is no class is void."""
+    classes = len(infos)
+    found = Statistics(infos, *(np.zeros(classes, np.int64) for _ in range(3)))
+    for labels in masks:
         pixels = np.bincount(labels.ravel(), minlength=256)[:classes]
         found.pixels += pixels
         found.images += pixels > 0
+        found.pixels_around += pixels.sum() * (pixels > 0)
         found.void += labels.size - int(pixels.sum())
         found.sizes[labels.shape[1], labels.shape[0]] += 1
-        progress(done + 1, len(chosen))
     return found
 
 
