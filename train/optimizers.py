@@ -18,8 +18,8 @@ def network_groups(network: nn.Module, rate: float) -> Groups:
     """The weights of a network at a rate; norms and biases, which have one axis, without weight decay."""
     weights = list(network.parameters())
     groups: Groups = [
-        {"params": [w for w in weights if w.ndim > 1], "lr": rate},
-        {"params": [w for w in weights if w.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        {"name": "network", "params": [w for w in weights if w.ndim > 1], "lr": rate},
+        {"name": "norms_and_biases", "params": [w for w in weights if w.ndim <= 1], "lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

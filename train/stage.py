@@ -128,7 +128,8 @@ class StageModule(L.LightningModule):
         if self.uses_crf:
             assert self.segmenter.crf is not None
             rate = config.crf_learning_rate if isinstance(config, JointStageConfig) else config.learning_rate
-            groups.append({"params": list(self.segmenter.crf.parameters()), "lr": rate, "weight_decay": 0.0})
+            crf = list(self.segmenter.crf.parameters())
+            groups.append({"name": "crf", "params": crf, "lr": rate, "weight_decay": 0.0})
         optimizer = build_optimizer(config, groups, fused=not self.mixed_precision)
         schedule = build_schedule(config, optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, **({} if schedule is None else {"lr_scheduler": schedule})}

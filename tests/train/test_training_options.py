@@ -108,7 +108,7 @@ def test_logs_can_be_read_by_tensorboard_and_pandas(tmp_path):
     rows = [json.loads(line) for line in run.folder.history.read_text().splitlines()]
     logged = [event.value for event in events.Scalars("unary/unary_miou")]
     assert logged == pytest.approx([row["before_crf"]["miou"] for row in rows], abs=1e-6)
-    assert {"unary/loss", "lr-AdamW", "unary/unary_boundary_f"} <= set(events.Tags()["scalars"])
+    assert {"unary/loss", "lr-AdamW/network", "unary/unary_boundary_f"} <= set(events.Tags()["scalars"])
     table = pd.read_csv(run.folder.history.with_suffix(".csv"))
     assert table["loss"].tolist() == [row["loss"] for row in rows]
     assert table["before_crf_miou"].tolist() == pytest.approx(logged, abs=1e-6)
