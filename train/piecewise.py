@@ -38,6 +38,7 @@ from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.start import start_from, with_network_of
 from segtool.train.suggest import unknown
+from segtool.train.temperature import fit_temperature
 from segtool.train.user_code import allow_code
 
 Report = Callable[[str], None]
@@ -230,10 +231,15 @@ class PiecewiseTrainer:
         return self.state.model_copy(update={"widths": widths, "weights": weights, "search": trials})
 
     def _score(self, stage: StageName) -> ValidationScores:
-        """Scores the best of a stage on all validation images, and writes that into its card; of the last, a report."""
+        """Fits the temperature of the best of a stage and scores it on all validation images; both go into its card. Of
+        the last stage also writes a report."""
         path = self.folder.best(stage)
         segmenter, card = load_segmenter(path)
         predictor = TorchPredictor(segmenter.to(device()))
+        if segmenter.crf is not None:
+            segmenter.crf.temperature = fit_temperature(segmenter, self.val_set)
+            self._log(f"{stage}: temperature {segmenter.crf.temperature:.3f}")
+            card = card.model_copy(update={"crf": segmenter.crf.to_card()})
         if stage == self._last and self.config.report.write:
             about = {"model": str(self.out.resolve()), "data": absolute_spec(self.data), "split": "val"}
             with Workers(lambda: (predictor, self.val_set)) as workers:

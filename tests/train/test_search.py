@@ -1,0 +1,92 @@
+"""The search over kernel widths, and the temperature that stage 2 ends with."""
+
+import numpy as np
+import pytest
+import torch
+
+from segtool.card import ClassInfo, InputContract
+from segtool.train import search
+from segtool.train.data.base import Sample, SegmentationDataset
+from segtool.train.models import DenseCRF, KernelWidths, Segmenter
+from segtool.train.presets import load_config
+from segtool.train.temperature import fit_temperature
+
+CROPS = [(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), torch.zeros(8, 8, dtype=torch.long))]
+
+
+def searched(monkeypatch, best, **choices):
+    """The search where the loss is the distance of the widths from `best`, in octaves."""
+
+    def loss(batches, widths, weights, config, criterion):
+        return float(np.abs(np.log2(np.array(widths) / np.array(best))).sum()) + weights[0]
+
+    monkeypatch.setattr(search, "_loss", loss)
+    config = load_config("quickstart", []).crf.model_copy(update={"weight": [(1.0, 2.0), (0.5, 1.0)], **choices})
+    return search.search_crf(CROPS, config, None)
+
+
+GRID = {"spatial_gamma": [1.5, 3.0], "bilateral_alpha": [10.0, 20.0, 40.0], "bilateral_beta": [8.0, 16.0]}
+
+
+def test_a_best_within_the_grid_is_kept(monkeypatch):
+    grid = GRID | {"spatial_gamma": [1.0, 2.0, 4.0], "bilateral_beta": [4.0, 8.0, 16.0]}
+    widths, weights, trials = searched(monkeypatch, (2.1, 21.0, 8.2), **grid)
+    assert widths == (2.0, 20.0, 8.0)
+    assert weights == (0.5, 1.0)
+    assert len(trials) == 3 * 3 * 3 * 2
+
+
+def test_a_best_on_the_edge_of_the_grid_is_followed(monkeypatch):
+    widths, _, trials = searched(monkeypatch, (6.2, 155.0, 3.9), **GRID)
+    assert widths == (6.0, 160.0, 4.0)
+    assert {trial["bilateral_alpha"] for trial in trials} == {10, 20, 40, 80, 160, 320}  # one beyond the best
+
+
+def test_a_width_with_one_choice_stays_and_others_stop_at_their_limits(monkeypatch):
+    widths, _, _ = searched(monkeypatch, (100.0, 1e5, 1e-3), **GRID | {"spatial_gamma": [1.5]})
+    assert widths == (1.5, 320.0, 2.0)
+
+
+class Colours(torch.nn.Module):
+    """The logits are the colours."""
+
+    def forward(self, x):
+        return 3 * x
+
+
+class Drawn(SegmentationDataset):
+    """Labels drawn from the softmax of the logits divided by a temperature."""
+
+    name, split = "drawn", "val"
+    classes = tuple(ClassInfo(id=i, name=f"c{i}", color=(i, i, i)) for i in range(3))
+
+    def __init__(self, temperature, void=False):
+        self.temperature, self.void = temperature, void
+
+    def __len__(self):
+        return 6
+
+    def identifier(self, index):
+        return str(index)
+
+    def load(self, index):
+        random = np.random.default_rng(index)
+        image = random.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+        mean, std = np.array(InputContract().mean) * 255, np.array(InputContract().std) * 255
+        logits = 3 * (image - mean) / std / self.temperature
+        labels = (logits + random.gumbel(size=logits.shape)).argmax(2).astype(np.uint8)
+        labels[:20] = 255
+        return Sample(image, np.full_like(labels, 255) if self.void else labels)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature):
+    crf = DenseCRF(3, KernelWidths(1.0, 10.0, 10.0), (0.0, 0.0))
+    crf.temperature = 7.0  # of an earlier stage
+    segmenter = Segmenter(Colours(), InputContract(), crf).eval()
+    assert fit_temperature(segmenter, Drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_without_labels_nothing_is_changed():
+    segmenter = Segmenter(Colours(), InputContract(), DenseCRF(3, KernelWidths(1.0, 10.0, 10.0), (0.0, 0.0))).eval()
+    assert fit_temperature(segmenter, Drawn(1.0, void=True)) == 1.0
