@@ -68,6 +68,9 @@ def print_evaluation(found: "Evaluation") -> None:
         table.add_row(title, *_cells([getattr(s, field) for s in scores]))
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"boundary F, {tolerance} px", *_cells([s.boundary_f[k] for s in scores]))
+    means = [found.boundary_before.values, found.boundary_after.values][: len(scores)]
+    for k, tolerance in enumerate(TOLERANCES):
+        table.add_row(f"boundary F, {tolerance} px, mean over images", *_cells([values[k] for values in means]))
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"IoU within {tolerance} px of a boundary", *_cells([s.trimap_iou[k] for s in scores]))
     counts = [c for c in (found.before, found.after) if c is not None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segtool.files import atomic_path
 from segtool.prediction import Prediction
 from segtool.train.evaluation.counts import TOLERANCES, Counts
-from segtool.train.evaluation.scores import boundary_f, class_iou, class_scores, mean
+from segtool.train.evaluation.scores import class_iou, class_scores, image_boundary_f, mean
 
 Row = dict[str, Any]
 _ROW_GROUP = 256  # rows that are written together
@@ -35,7 +35,7 @@ def image_row(name: str, names: list[str], prediction: Prediction, before: Count
     height, width = prediction.labels.shape
     row: Row = {"image": name, "width": width, "height": height, "void": int(final.void) / (height * width)}
     row |= {"miou": _mean(scores.iou), "pixel_accuracy": _accuracy(final)}
-    row |= {f"boundary_f_{t}px": _mean(f) for t, f in zip(TOLERANCES, boundary_f(final.boundary), strict=True)}
+    row |= {f"boundary_f_{t}px": f for t, f in zip(TOLERANCES, image_boundary_f(final), strict=True)}
     row["confidence"] = float(prediction.confidence.mean())
     if after is not None:
         row["miou_before_crf"] = _mean(class_iou(before))

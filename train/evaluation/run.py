@@ -15,7 +15,7 @@ from segtool.train.evaluation.bootstrap import Bootstrap
 from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.train.evaluation.images import Row, image_row
-from segtool.train.evaluation.scores import SetScores, set_scores
+from segtool.train.evaluation.scores import MeanOverImages, SetScores, image_boundary_f, set_scores
 from segtool.train.evaluation.workers import Predictor, Workers
 
 Progress = Callable[[int, int], None]
@@ -38,6 +38,8 @@ class Evaluation:
         names: of the classes.
         before: counts of the network alone, or of a model without a CRF.
         after: counts of the whole model; None without a CRF.
+        boundary_before, boundary_after: boundary F at each tolerance, as the mean over the images; see `SetScores` for
+            that of all boundaries together.
         mious: of each image, in the dataset's order; NaN where nothing is labelled.
         crf_gains: what the CRF added to each; empty without one.
     """
@@ -46,6 +48,8 @@ class Evaluation:
     before: Counts
     after: Counts | None
     bootstrap: Bootstrap
+    boundary_before: MeanOverImages = field(default_factory=lambda: MeanOverImages(len(TOLERANCES)))
+    boundary_after: MeanOverImages = field(default_factory=lambda: MeanOverImages(len(TOLERANCES)))
     mious: array = field(default_factory=lambda: array("d"))
     crf_gains: array = field(default_factory=lambda: array("d"))
 
@@ -68,9 +72,11 @@ class Evaluation:
         """Adds the image that comes next."""
         before, after, row = image
         self.before += before
+        self.boundary_before.add(image_boundary_f(before))
         if after is not None:
             self.after = self.after or Counts.zeros(len(self.names))
             self.after += after
+            self.boundary_after.add(image_boundary_f(after))
             self.crf_gains.append(row["crf_gain"])
         self.bootstrap.add(self.images, _margins(before), _margins(after or before))
         self.mious.append(row["miou"])

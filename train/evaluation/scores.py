@@ -1,5 +1,6 @@
 """Scores from counts, all 0..1. A class that occurs in neither truth nor prediction has NaN and counts in no mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class SetScores:
-    """Scores of a set of images, from the sums of their counts."""
+    """Scores of a set of images, from the sums of their counts: `boundary_f` too is that of all boundaries together."""
 
     miou: float
     frequency_weighted_iou: float
@@ -83,6 +84,29 @@ def boundary_f(boundary: NDArray[np.int64]) -> Floats:
     precision, recall = (np.nan_to_num(_ratio(*pair)) for pair in ((predicted_near, predicted), (true_near, true)))
     f = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
     return np.where(predicted + true > 0, f, np.nan)
+
+
+class MeanOverImages:
+    """Mean over images of scores [K], of which an image may lack some."""
+
+    def __init__(self, scores: int) -> None:
+        self._sums, self._images = np.zeros(scores), np.zeros(scores, np.int64)
+
+    def add(self, scores: Sequence[float]) -> None:
+        """The scores [K] of one image; NaN where there are none."""
+        there = ~np.isnan(scores)
+        self._sums += np.where(there, scores, 0)
+        self._images += there
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """[K]; 0 where no image has a score."""
+        return tuple(float(mean) for mean in self._sums / np.maximum(self._images, 1))
+
+
+def image_boundary_f(counts: Counts) -> list[float]:
+    """F of an image at each tolerance, [K], the mean over the classes that have a boundary in it; NaN if none has."""
+    return [mean(row) if np.isfinite(row).any() else float("nan") for row in boundary_f(counts.boundary)]
 
 
 def calibration_error(counts: Counts) -> float:

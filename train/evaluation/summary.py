@@ -9,7 +9,7 @@ import numpy as np
 from segtool.files import write_json
 from segtool.train.evaluation.counts import TOLERANCES, Counts
 from segtool.train.evaluation.run import Evaluation
-from segtool.train.evaluation.scores import class_scores, set_scores
+from segtool.train.evaluation.scores import MeanOverImages, class_scores, set_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,11 @@ def write_summary(found: Evaluation, path: Path, **about: Any) -> None:
     Args:
         about: what else the file is to say, such as the model.
     """
-    sides = {"before_crf": found.before, "after_crf": found.after} if found.after else {"value": found.before}
+    sides = {"before_crf": _side(found.before, found.boundary_before, found.names)}
+    if found.after:
+        sides["after_crf"] = _side(found.after, found.boundary_after, found.names)
+    else:
+        sides = {"value": sides["before_crf"]}
     names = ("before_crf", "after_crf", "difference") if found.after else ("value",)
     intervals = dict(zip(names, ([*i] for i in found.bootstrap.miou()), strict=False))
     record = {
@@ -29,15 +33,16 @@ def write_summary(found: Evaluation, path: Path, **about: Any) -> None:
         "images": found.images,
         "tolerances_px": TOLERANCES,
         "miou_95_percent_interval": intervals,
-        **{name: _side(counts, found.names) for name, counts in sides.items()},
+        **sides,
     }
     write_json(path, record)
 
 
-def _side(counts: Counts, names: list[str]) -> dict[str, Any]:
+def _side(counts: Counts, boundary: MeanOverImages, names: list[str]) -> dict[str, Any]:
     each = {key: _jsonable(values) for key, values in asdict(class_scores(counts)).items()}
     return {
         **asdict(set_scores(counts)),
+        "boundary_f_mean_over_images": boundary.values,
         "classes": names,
         "by_class": each,
         "confusion": counts.confusion.tolist(),

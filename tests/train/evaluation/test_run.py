@@ -74,6 +74,15 @@ def test_rows_are_the_images_and_files_hold_them(tmp_path):
     pd.testing.assert_frame_equal(from_csv, pd.DataFrame(rows), check_dtype=False)
 
 
+def test_boundary_f_is_given_for_all_images_together_and_as_their_mean():
+    rows = []
+    found = evaluate(*open_both(12), rows.append)
+    means = pd.DataFrame(rows)[[f"boundary_f_{t}px" for t in (1, 2, 4, 8)]].mean().tolist()
+    assert found.boundary_after.values == pytest.approx(means)
+    assert found.scores()[1].boundary_f != pytest.approx(means, abs=1e-4)
+    assert found.boundary_before.values[0] < found.boundary_after.values[0]
+
+
 def test_a_run_that_fails_leaves_no_table(tmp_path):
     with pytest.raises(RuntimeError), TableFiles(tmp_path) as table:
         evaluate(*open_both(3), table)
