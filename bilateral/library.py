@@ -13,6 +13,7 @@ _NAME = f"libsegtool_bilateral{_SUFFIX}"
 _I64, _F64, _PTR, _INT = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int
 _SIZES, _SIGMAS = [_I64] * 3, [_F64] * 2
 _ARGUMENTS = {
+    "segtool_limit_threads": [_INT],
     "segtool_lattice_build": [_PTR, *_SIZES, *_SIGMAS, _PTR, _PTR, _PTR, _PTR],
     "segtool_lattice_neighbors": [_PTR, _PTR],
     "segtool_lattice_free": [_PTR],
@@ -75,6 +76,18 @@ def load(path: Path) -> ctypes.CDLL:
         getattr(lib, name).argtypes = arguments
         if name.endswith("_workspace"):
             getattr(lib, name).restype = _I64
+    return lib
+
+
+def library_on(threads: int) -> ctypes.CDLL:
+    """The installed library, whose next calls from this thread use so many threads; 0: as many as OMP_NUM_THREADS says,
+    or as the process has cores.
+
+    Raises:
+        SegtoolError: a negative number.
+    """
+    lib = library()
+    check(lib.segtool_limit_threads(threads))
     return lib
 
 

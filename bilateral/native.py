@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.bilateral.geometry import CORNERS
-from segtool.bilateral.library import check, library
+from segtool.bilateral.library import check, library_on
 from segtool.errors import SegtoolError
 
 
@@ -31,6 +31,7 @@ def build_lattice(
     vertex: int,
     weight: int,
     neighbor: Callable[[int], int],
+    threads: int = 0,
 ) -> None:
     """Builds a lattice from and into raw addresses of CPU memory.
 
@@ -39,8 +40,9 @@ def build_lattice(
         shape: (N, H, W).
         vertex, weight: addresses of int32 and float32 [N*H*W,6], written.
         neighbor: called with M, returns the address of int32 [6,2,M] to write.
+        threads: see `library_on`; so everywhere here.
     """
-    lib = library()
+    lib = library_on(threads)
     count, lattice = ctypes.c_int64(), ctypes.c_void_p()
     check(
         lib.segtool_lattice_build(
@@ -68,24 +70,37 @@ def filter_pointers(
     *,
     reverse: bool,
     channels_last: bool = False,
+    threads: int = 0,
 ) -> None:
     """Filters float32 [N,C,pixels], or [N,pixels,C], at address `values`; shape is (N, C, pixels, M)."""
-    check(library().segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
+    lib = library_on(threads)
+    check(lib.segtool_filter(values, *lattice, *shape, int(reverse), int(channels_last), out))
 
 
-def spatial_filter_pointers(values: int, shape: tuple[int, int, int, int], sigma: float, out: int) -> None:
+def spatial_filter_pointers(
+    values: int, shape: tuple[int, int, int, int], sigma: float, out: int, threads: int = 0
+) -> None:
     """Filters float32 [planes,height,width,inner] at address `values` with the spatial kernel."""
-    check(library().segtool_spatial_filter(values, *shape, sigma, out))
+    check(library_on(threads).segtool_spatial_filter(values, *shape, sigma, out))
 
 
 def mean_field_update_pointers(
-    inputs: Sequence[int], shape: tuple[int, int, int], out: int, *, normalize: bool, channels_last: bool
+    inputs: Sequence[int],
+    shape: tuple[int, int, int],
+    out: int,
+    *,
+    normalize: bool,
+    channels_last: bool,
+    threads: int = 0,
 ) -> None:
     """One local update; inputs are the addresses of unary, two messages, two tables; shape is (N, C, pixels)."""
-    check(library().segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
+    lib = library_on(threads)
+    check(lib.segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
 
 
-def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_sigma: float) -> Lattice:
+def bilateral_lattice(
+    image: NDArray[np.float32], spatial_sigma: float, color_sigma: float, threads: int = 0
+) -> Lattice:
     """Builds the lattice of images [N,3,H,W] with levels 0..255.
 
     Raises:
@@ -111,11 +126,14 @@ def bilateral_lattice(image: NDArray[np.float32], spatial_sigma: float, color_si
         vertex.ctypes.data,
         weight.ctypes.data,
         neighbor,
+        threads,
     )
     return Lattice(vertex, weight, tables[0])
 
 
-def bilateral_filter(values: NDArray[np.float32], lattice: Lattice, reverse: bool = False) -> NDArray[np.float32]:
+def bilateral_filter(
+    values: NDArray[np.float32], lattice: Lattice, reverse: bool = False, threads: int = 0
+) -> NDArray[np.float32]:
     """Filters values [N,C,H,W]; `reverse` gives the exact adjoint."""
     values = np.ascontiguousarray(values, dtype=np.float32)
     n, channels, height, width = values.shape
@@ -127,7 +145,7 @@ def bilateral_filter(values: NDArray[np.float32], lattice: Lattice, reverse: boo
     out = np.empty_like(values)
     pointers = (lattice.vertex.ctypes.data, lattice.weight.ctypes.data, lattice.neighbor.ctypes.data)
     shape = (n, channels, height * width, lattice.neighbor.shape[2])
-    filter_pointers(values.ctypes.data, pointers, shape, out.ctypes.data, reverse=reverse)
+    filter_pointers(values.ctypes.data, pointers, shape, out.ctypes.data, reverse=reverse, threads=threads)
     return out
 
 
@@ -137,6 +155,7 @@ def mean_field(
     widths: tuple[float, float, float],
     tables: tuple[NDArray[np.float32], NDArray[np.float32]],
     iterations: int = 10,
+    threads: int = 0,
 ) -> NDArray[np.float32]:
     """Mean-field inference of the dense CRF: Q after `iterations`, float32 [N,C,H,W].
 
@@ -147,6 +166,7 @@ def mean_field(
         image: [N,3,H,W], RGB levels 0..255.
         widths: spatial gamma (pixels), bilateral alpha (pixels) and beta (levels).
         tables: spatial and bilateral compatibility, [C,C]; w times the identity is the Potts model.
+        threads: 0: as many as OMP_NUM_THREADS says, or as the process has cores. The bits are the same for any number.
 
     Raises:
         SegtoolError: shapes that do not fit, a level outside 0..255, a width that is not positive.
@@ -161,5 +181,6 @@ def mean_field(
         raise SegtoolError("need logits [N,C,H,W], image [N,3,H,W] and two tables [C,C]", where=str(shapes))
     out = np.empty_like(logits)
     pointers = [array.ctypes.data for array in (logits, image, spatial, bilateral, out)]
-    check(library().segtool_mean_field(*pointers[:2], *logits.shape, *widths, *pointers[2:4], iterations, pointers[4]))
+    lib = library_on(threads)
+    check(lib.segtool_mean_field(*pointers[:2], *logits.shape, *widths, *pointers[2:4], iterations, pointers[4]))
     return out

@@ -24,7 +24,7 @@ def spatial_filter(values: Tensor, sigma: float) -> Tensor:
     last = layout == torch.channels_last
     shape = (n, height, width, channels) if last else (n * channels, height, width, 1)
     out = torch.empty_like(values, memory_format=layout)
-    native.spatial_filter_pointers(values.data_ptr(), shape, sigma, out.data_ptr())
+    native.spatial_filter_pointers(values.data_ptr(), shape, sigma, out.data_ptr(), torch.get_num_threads())
     return out
 
 
@@ -76,6 +76,7 @@ def mean_field_update(
         out.data_ptr(),
         normalize=normalize,
         channels_last=layout == torch.channels_last,
+        threads=torch.get_num_threads(),
     )
     return out
 

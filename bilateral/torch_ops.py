@@ -44,6 +44,7 @@ def bilateral_lattice(image: Tensor, spatial_sigma: float, color_sigma: float) -
         vertex.data_ptr(),
         weight.data_ptr(),
         neighbor,
+        torch.get_num_threads(),
     )
     return vertex, weight, tables[0]
 
@@ -96,6 +97,7 @@ def bilateral_filter(values: Tensor, vertex: Tensor, weight: Tensor, neighbor: T
         out.data_ptr(),
         reverse=reverse,
         channels_last=layout == torch.channels_last,
+        threads=torch.get_num_threads(),
     )
     return out
 

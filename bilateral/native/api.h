@@ -16,6 +16,11 @@ struct segtool_lattice;  // owns the neighbour table between the two steps of a 
 SEGTOOL_API const char* segtool_error_message();
 SEGTOOL_API int segtool_has_cuda();
 
+// How many threads calls from this thread may use, themselves counted; 0, as it is at first: as many as OMP_NUM_THREADS
+// says, or as the process has cores. The results are the same bits for any number. ONNX Runtime's kernels use the
+// threads of their session instead.
+SEGTOOL_API int segtool_limit_threads(int threads);
+
 // Builds the permutohedral lattice of a batch of images.
 //   image   [n,3,height,width] float32, levels 0..255
 //   vertex  [n*height*width,6] int32 out: lattice vertices that enclose each pixel

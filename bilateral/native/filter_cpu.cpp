@@ -15,6 +15,7 @@
 #include "filter_cpu.h"
 #include "lanes.h"
 #include "simplex.h"
+#include "threads.h"
 #include "tiles.h"
 
 namespace {
@@ -26,11 +27,13 @@ using segtool::kWidest;
 using segtool::Lanes;
 using segtool::load;
 using segtool::run_length;
+using segtool::share_each;
 using segtool::store;
 using segtool::Strides;
 using segtool::strides;
-constexpr int kPieces = 64;    // of a pass over vertices or pixels, for the threads to share
+constexpr int64_t kPieces = 64;        // at most, of a pass over vertices or pixels
 constexpr int64_t kFewPixels = 4096;  // not worth more than one part
+constexpr int64_t kFewFloats = 8192;  // of lattice rows, not worth another piece
 
 struct Arrays {
   const float* values;
@@ -153,8 +156,12 @@ int part_count(const Arrays& a) {
   return int(std::clamp<int64_t>(a.total() / (4 * a.vertex_count + 1), 2, 16));
 }
 
-// Splits [0, count) evenly into kPieces for the threads to share: the beginning of a piece.
-int64_t piece(int64_t count, int64_t index) { return count * index / kPieces; }
+// Calls body(begin, end) for even pieces of [0, count), each of about `few` or more.
+template <class Body>
+void share_pieces(int64_t count, int64_t few, const Body& body) {
+  const int64_t pieces = std::clamp<int64_t>(count / few, 1, kPieces);
+  share_each(pieces, [&](int64_t i) { body(count * i / pieces, count * (i + 1) / pieces); });
+}
 
 // How many lattices splat_and_blur_block needs: one for each part, and two for the blur, when the parts are summed.
 int64_t lattice_count(int parts) { return std::max(parts, 2); }
@@ -164,26 +171,21 @@ int64_t lattice_count(int parts) { return std::max(parts, 2); }
 bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   const int64_t m = a.vertex_count, size = (m + 1) * b.width, total = a.total();
   std::atomic<bool> valid{true};
-#pragma omp parallel if (parts > 1)
-  {
-#pragma omp for schedule(dynamic)
-    for (int part = 0; part < parts; ++part) {
-      float* own = lattice + part * size;
-      std::memset(own, 0, size * sizeof(float));
-      if (!splat(a, b, total * part / parts, total * (part + 1) / parts, own)) valid = false;
-    }
-#pragma omp for schedule(static)
-    for (int i = 0; i < kPieces; ++i) sum_parts(lattice, size, parts, piece(size, i), piece(size, i + 1));
-    float *in = lattice, *out = lattice + size;
-#pragma omp single
-    std::memset(out + m * b.width, 0, b.width * sizeof(float));
-    for (int step = 0; step < kCorners; ++step) {
-      const int axis = a.reverse ? kCorners - 1 - step : step;
-      const int32_t* before = a.neighbor + 2 * axis * m;
-#pragma omp for schedule(static)
-      for (int i = 0; i < kPieces; ++i) blur(b.width, before, before + m, piece(m, i), piece(m, i + 1), in, out);
-      std::swap(in, out);
-    }
+  share_each(parts, [&](int64_t part) {
+    float* own = lattice + part * size;
+    std::memset(own, 0, size * sizeof(float));
+    if (!splat(a, b, total * part / parts, total * (part + 1) / parts, own)) valid = false;
+  });
+  share_pieces(size, kFewFloats, [&](int64_t begin, int64_t end) { sum_parts(lattice, size, parts, begin, end); });
+  float *in = lattice, *out = lattice + size;
+  std::memset(out + m * b.width, 0, b.width * sizeof(float));
+  for (int step = 0; step < kCorners; ++step) {
+    const int axis = a.reverse ? kCorners - 1 - step : step;
+    const int32_t* before = a.neighbor + 2 * axis * m;
+    share_pieces(m, kFewFloats / b.width, [&](int64_t begin, int64_t end) {
+      blur(b.width, before, before + m, begin, end, in, out);
+    });
+    std::swap(in, out);
   }
   static_assert(kCorners % 2 == 0, "the blurred lattice is the first one");
   return valid;
@@ -191,8 +193,7 @@ bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lat
 
 bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   if (!splat_and_blur_block(a, b, parts, lattice)) return false;
-#pragma omp parallel for schedule(static) if (parts > 1)
-  for (int i = 0; i < kPieces; ++i) slice(a, b, piece(a.total(), i), piece(a.total(), i + 1), lattice);
+  share_pieces(a.total(), kFewPixels, [&](int64_t begin, int64_t end) { slice(a, b, begin, end, lattice); });
   return true;
 }
 

@@ -2,7 +2,6 @@
 // its vertices in the order in which they come. The bands' tables are then joined in order, which gives every
 // vertex the number that it would have got in one pass: the result does not depend on the number of threads.
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -12,6 +11,7 @@
 #include "checks.h"
 #include "errors.h"
 #include "simplex_lanes.h"
+#include "threads.h"
 #include "vertex_table.h"
 
 namespace {
@@ -22,9 +22,11 @@ using segtool::kDim;
 using segtool::kLanes;
 using segtool::Lanes;
 using segtool::load_some;
+using segtool::share_each;
 using segtool::VertexTable;
 
 constexpr int64_t kBandPixels = 8192;
+constexpr int64_t kChunk = 4096;  // of what is quickly done
 
 // A batch of images and where its vertices and weights go.
 struct Batch {
@@ -120,19 +122,12 @@ void renumber(const Batch& batch, const Band& band) {
   for (int32_t* v = batch.vertex + begin; v != batch.vertex + begin + count; ++v) *v = band.number[*v];
 }
 
-// Calls body(i) for i in [0, count) from all threads; false if memory ran out in one.
+// Calls body(i) for i in [0, count), kChunk of them at a time.
 template <class Body>
-bool parallel(int64_t count, const Body& body) {
-  std::atomic<bool> enough{true};
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (const std::bad_alloc&) {
-      enough = false;
-    }
-  }
-  return enough;
+void share_chunks(int64_t count, const Body& body) {
+  share_each((count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t i = chunk * kChunk; i < std::min(count, (chunk + 1) * kChunk); ++i) body(i);
+  });
 }
 
 // Writes one image's neighbours into the table of the batch, whose vertices start at `first`. The relation is
@@ -141,14 +136,13 @@ void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int3
   for (int axis = 0; axis < kCorners; ++axis) {
     int32_t *ahead = neighbor + axis * 2 * total, *behind = ahead + total;
     std::fill_n(behind + first, table.size(), int32_t(total));
-#pragma omp parallel for schedule(static)
-    for (int64_t v = 0; v < table.size(); ++v) {
+    share_chunks(table.size(), [&](int64_t v) {
       Key key = table.key(v);
       for (int i = 0; i < kDim; ++i) key[i] = segtool::neighbor_coordinate(key[i], i, axis, 1);
       const int32_t found = table.find(key);
       ahead[first + v] = found < 0 ? int32_t(total) : int32_t(first + found);
       if (found >= 0) behind[first + found] = int32_t(first + v);
-    }
+    });
   }
 }
 
@@ -156,11 +150,10 @@ void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int3
 int normalize(const int32_t* vertex, float* weight, const int32_t* neighbor, int64_t n, int64_t pixels, int64_t m) {
   std::vector<float> ones(n * pixels, 1.0f), degree(n * pixels);
   if (segtool_filter(ones.data(), vertex, weight, neighbor, n, 1, pixels, m, 0, 0, degree.data())) return 1;
-#pragma omp parallel for schedule(static)
-  for (int64_t p = 0; p < n * pixels; ++p) {
+  share_chunks(n * pixels, [&](int64_t p) {
     const float scale = 1.0f / std::sqrt(degree[p]);
     for (int k = 0; k < kCorners; ++k) weight[p * kCorners + k] *= scale;
-  }
+  });
   return 0;
 }
 
@@ -194,7 +187,7 @@ int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t
   const Batch batch{image, n, height, width, segtool::feature_scale(spatial_sigma, color_sigma), vertex, weight};
   std::vector<Band> bands = cut_into_bands(batch);
   const int64_t bands_each = int64_t(bands.size()) / n;
-  if (!parallel(int64_t(bands.size()), [&](int64_t i) { enclose_band(batch, bands[i]); })) throw std::bad_alloc();
+  if (!share_each(int64_t(bands.size()), [&](int64_t i) { enclose_band(batch, bands[i]); })) throw std::bad_alloc();
 
   std::vector<VertexTable> tables;
   std::vector<int64_t> first(1, 0);
@@ -203,7 +196,7 @@ int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t
     tables.push_back(join_bands(begin, begin + bands_each, first[b]));
     first.push_back(first[b] + tables[b].size());
   }
-  parallel(int64_t(bands.size()), [&](int64_t i) { renumber(batch, bands[i]); });
+  share_each(int64_t(bands.size()), [&](int64_t i) { renumber(batch, bands[i]); });
   auto owned = std::make_unique<segtool_lattice>();
   owned->vertex_count = first[n];
   owned->neighbor.resize(2 * kCorners * first[n]);

@@ -17,7 +17,7 @@ struct KernelContext;
 struct Value;
 struct TensorInfo;
 
-constexpr uint32_t kApiVersion = 12;
+constexpr uint32_t kApiVersion = 12, kParallelFor = 17;
 constexpr int kErrorCode = 1;  // ORT_FAIL
 enum ElementType { kFloat = 1, kInt32 = 6 };
 
@@ -70,6 +70,12 @@ class Api {
 
   Status* gpu_stream(const KernelContext* context, void** out) const {
     return at<Status* (*)(const KernelContext*, void**)>(193)(context, out);
+  }
+
+  // Calls fn(data, i) for i < total from the session's threads. Since API version kParallelFor.
+  Status* parallel_for(const KernelContext* context, void (*fn)(void*, size_t), size_t total, void* data) const {
+    return at<Status* (*)(const KernelContext*, void (*)(void*, size_t), size_t, size_t, void*)>(274)(context, fn, total,
+                                                                                                    0, data);
   }
 
   // Proves that the table is laid out as expected: a message put into a status comes back.

@@ -4,7 +4,6 @@
 //
 // Every value of the result is computed by one thread in one order: the same bits for any number of threads.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 #include <new>
@@ -14,6 +13,7 @@
 #include "checks.h"
 #include "errors.h"
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
 
@@ -166,26 +166,21 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int segtool_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width, int64_t inner,
                            double sigma, float* out) {
   if (segtool::check_spatial(planes, height, width, inner, sigma)) return 1;
-  std::atomic<bool> out_of_memory{false};
+  bool enough = false;
   try {
     Blur blur{height, width, inner, gaussian_taps(sigma, segtool::spatial_radius(sigma, height, width)), {}, {}};
     blur.scale_y = normalisation(blur.taps, height);
     for (float scale : normalisation(blur.taps, width)) blur.scale_x.insert(blur.scale_x.end(), inner, scale);
     const int64_t bands = divide_up(height, kBandRows), strips = divide_up(blur.row_size(), blur.strip());
-#pragma omp parallel
-    try {
+    enough = segtool::share(planes * bands * strips, [&](segtool::Tasks& tasks) {
       Workspace work(blur);
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < planes * bands * strips; ++task) {
+      for (int64_t task; tasks.next(&task);) {
         const int64_t band = task / strips % bands, plane = task / strips / bands * height * blur.row_size();
         filter_strip(blur, values + plane, band * kBandRows, std::min(height, (band + 1) * kBandRows),
                      task % strips * blur.strip(), work, out + plane);
       }
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
+    });
   } catch (const std::bad_alloc&) {
-    out_of_memory = true;
   }
-  return out_of_memory ? segtool::fail("out of memory while filtering") : 0;
+  return enough ? 0 : segtool::fail("out of memory while filtering");
 }

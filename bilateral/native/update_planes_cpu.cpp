@@ -1,10 +1,10 @@
 // The local update of values in planes. Vectors hold neighbouring pixels, so that nothing is transposed and nothing is
 // summed across a vector; a run of pixels goes through all steps while it is in the cache.
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <new>
 
+#include "threads.h"
 #include "update_cpu.h"
 
 namespace {
@@ -29,7 +29,7 @@ struct Workspace {
   float *z, *message;
   float most[kRun], total[kRun];
 
-  explicit Workspace(int64_t channels) : tiles(new (std::nothrow) float[2 * channels * kRow]()) {
+  explicit Workspace(int64_t channels) : tiles(new float[2 * channels * kRow]()) {
     z = tiles.get();
     message = z + channels * kRow;
   }
@@ -168,18 +168,14 @@ SEGTOOL_CLONES void update_run(const Task& t, int64_t image, int64_t pixel, int 
 void segtool::update_planes(const Update& u, const Blurred* sliced) {
   const Task task{u, sliced, is_diagonal(u.spatial_table, u.channels), is_diagonal(u.bilateral_table, u.channels)};
   const int64_t step = kRun * kRunsATask, tasks_each = (u.pixels + step - 1) / step, tasks = u.n * tasks_each;
-  std::atomic<bool> out_of_memory{false};
-#pragma omp parallel if (tasks > 1)
-  {
+  const bool enough = share(tasks, [&](Tasks& left) {
     Workspace work(u.channels);
-    if (!work.tiles) out_of_memory = true;
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < tasks; ++i) {
-      const int64_t begin = i % tasks_each * step, end = work.tiles ? std::min(u.pixels, begin + step) : begin;
+    for (int64_t i; left.next(&i);) {
+      const int64_t begin = i % tasks_each * step, end = std::min(u.pixels, begin + step);
       for (int64_t pixel = begin; pixel < end; pixel += kRun) {
         update_run(task, i / tasks_each, pixel, int(std::min<int64_t>(kRun, end - pixel)), work);
       }
     }
-  }
-  if (out_of_memory) throw std::bad_alloc();
+  });
+  if (!enough) throw std::bad_alloc();
 }

@@ -1,10 +1,10 @@
 // Compatibility transform, local update and softmax of values in rows, in one pass over the pixels.
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <new>
 #include <vector>
 
+#include "threads.h"
 #include "update_cpu.h"
 
 namespace {
@@ -159,16 +159,12 @@ void segtool::update_rows(const Update& u) {
   const Table spatial(u.spatial_table, u.channels, width), bilateral(u.bilateral_table, u.channels, width);
   const Task task{u, u.channels, width, spatial, bilateral};
   const int64_t tasks = (total + kPixelsATask - 1) / kPixelsATask;
-  std::atomic<bool> out_of_memory{false};
-#pragma omp parallel if (tasks > 1)
-  {
-    std::unique_ptr<float[]> work(new (std::nothrow) float[4 * kTile * width]());
-    if (!work) out_of_memory = true;
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < tasks; ++i) {
+  const bool enough = share(tasks, [&](Tasks& left) {
+    const std::unique_ptr<float[]> work(new float[4 * kTile * width]());
+    for (int64_t i; left.next(&i);) {
       const int64_t begin = i * kPixelsATask, end = std::min(total, begin + kPixelsATask);
-      if (work) update_pixels(task, begin, end, work.get());
+      update_pixels(task, begin, end, work.get());
     }
-  }
-  if (out_of_memory) throw std::bad_alloc();
+  });
+  if (!enough) throw std::bad_alloc();
 }

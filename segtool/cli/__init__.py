@@ -66,6 +66,9 @@ def cli(debug: bool, trust_code: bool) -> None:
 def main() -> None:
     """Entry point: errors a user can cause are one line and exit code 2."""
     debug = "--debug" in sys.argv
+    # Before PyTorch is imported: threads of OpenMP that wait would spin, and on a machine that does other work too they
+    # would take the cores from those that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _shown(warnings.showwarning)
     try:
         cli()

@@ -13,6 +13,7 @@ import pytest
 STAND_IN = Path(__file__).parent / "cuda_on_cpu"
 PTX_STAND_IN = Path(__file__).parent / "ptx_on_cpu"
 SOURCES = Path(__file__).parents[2] / "bilateral" / "native"
+COMMON = ["-std=c++17", "-pthread", "-ffp-contract=off", "-Wno-psabi"]
 DEFINES = ["-DSEGTOOL_WITH_CUDA", "-DSEGTOOL_CUDA_ON_CPU"]
 FUSED = ("filter_cuda", "spatial_cuda", "update_cuda")  # multiply and add in one, as CMakeLists.txt says
 
@@ -20,7 +21,16 @@ FUSED = ("filter_cuda", "spatial_cuda", "update_cuda")  # multiply and add in on
 def compiled(out: Path, sources: Iterable[Path], *flags: str) -> Path:
     """A program, or with -shared a library; the test is skipped where there is no compiler."""
     compiler = _compiler()
-    common = ["-O1", "-std=c++17", "-ffp-contract=off", "-Wno-psabi", *DEFINES, f"-I{SOURCES}", f"-I{STAND_IN}"]
+    common = [
+        "-O1",
+        "-std=c++17",
+        "-pthread",
+        "-ffp-contract=off",
+        "-Wno-psabi",
+        *DEFINES,
+        f"-I{SOURCES}",
+        f"-I{STAND_IN}",
+    ]
     subprocess.run([compiler, *common, *flags, "-x", "c++", *map(str, sources), "-o", str(out)], check=True)
     return out
 
@@ -29,7 +39,16 @@ def compiled_by_nvcc(out: Path, kernels: Iterable[Path], sources: Iterable[Path]
     """The same of what nvcc makes of the kernels: its host code as it is, its PTX made C++ (ptx_on_cpu/)."""
     compiler, toolkit = _compiler(), _toolkit()
     # Hidden: a true CUDA runtime may be loaded too, by PyTorch.
-    common = [compiler, "-std=c++17", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wno-psabi", *DEFINES]
+    common = [
+        compiler,
+        "-std=c++17",
+        "-pthread",
+        "-ffp-contract=off",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-Wno-psabi",
+        *DEFINES,
+    ]
     common += [f"-I{SOURCES}", f"-I{PTX_STAND_IN}", "-idirafter", str(toolkit / "include")]
 
     def objects(kernel: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The native library as such: refusals, threads, and any number of them."""
 
 import hashlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -71,6 +72,43 @@ def test_same_bits_for_any_number_of_threads():
         for n in ("1", "2", "5")
     }
     assert len(digests) == 1
+
+
+def test_calls_use_the_threads_that_they_are_given():
+    """Counted by the system: a process that never asked for more than one has one."""
+    code = """
+import sys, threading, numpy as np
+from pathlib import Path
+from segtool.bilateral import native
+values = np.random.default_rng(0).random((1, 9, 200, 300), dtype=np.float32)
+image = np.zeros((1, 3, 200, 300), np.float32)
+before = len(list(Path("/proc/self/task").iterdir()))
+native.mean_field(values, image, (2.0, 20.0, 8.0), (np.eye(9), np.eye(9)), 2, threads=int(sys.argv[1]))
+print(len(list(Path("/proc/self/task").iterdir())) - before)
+"""
+    more = [int(subprocess.check_output([sys.executable, "-c", code, n], env=_with_threads("3"))) for n in "014"]
+    assert more == [2, 0, 3]
+
+
+def _with_threads(count):
+    return {**os.environ, "OMP_NUM_THREADS": count}
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    """Of a pool that was made before, none is left in the child; a lock that one of them held would never open."""
+    expected = _sum_filtered(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(_sum_filtered, range(8)).get(timeout=60) == [expected] * 8
+
+
+def _sum_filtered(_):
+    values = np.random.default_rng(1).random((1, 9, 33, 41), dtype=np.float32)
+    return float(native.bilateral_filter(values, native.bilateral_lattice(IMAGE, 20, 8, 3), threads=3).sum())
+
+
+def test_a_negative_number_of_threads_is_refused():
+    with pytest.raises(SegtoolError, match="threads must not be negative"):
+        native.bilateral_lattice(IMAGE, 20, 8, -1)
 
 
 def test_calls_from_many_python_threads():

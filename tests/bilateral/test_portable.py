@@ -8,14 +8,17 @@ import pytest
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "bilateral" / "native"
-CPU = tuple(f"{p}_cpu" for p in ("lattice", "filter", "spatial", "update_rows", "update_planes", "mean_field"))
+PARTS = ("lattice", "filter", "spatial", "update_rows", "update_planes", "mean_field")
+CPU = ("api", "threads", *(f"{part}_cpu" for part in PARTS))
 
 
 def _digests(tmp_path, compiler, *emulator):
     program = tmp_path / "probe"
-    sources = [str(SOURCES / f"{name}.cpp") for name in ("api", *CPU)] + [str(HERE / "portable" / "probe.cpp")]
+    sources = [str(SOURCES / f"{name}.cpp") for name in ("api", "threads", *CPU)] + [
+        str(HERE / "portable" / "probe.cpp")
+    ]
     # As CMakeLists.txt has it: arm64 compilers would contract to fused multiply-add otherwise, and move vertices.
-    flags = ["-O2", "-std=c++17", "-ffp-contract=off", "-Wno-psabi", "-static", f"-I{SOURCES}"]
+    flags = ["-O2", "-std=c++17", "-pthread", "-ffp-contract=off", "-Wno-psabi", "-static", f"-I{SOURCES}"]
     subprocess.run([compiler, *flags, *sources, "-o", program], check=True)
     return subprocess.check_output([*emulator, program], text=True)
 

@@ -73,6 +73,29 @@ def test_calls_from_many_threads(tiny_onnx, photo):
             np.testing.assert_array_equal(labels, expected)
 
 
+_THREADS = """
+import os, sys, threading
+from pathlib import Path
+import numpy as np, segtool.runtime
+image = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+count = lambda: len(list(Path("/proc/self/task").iterdir()))
+counts = []
+for threads in (1, 3):
+    before = count()
+    model = segtool.runtime.load(sys.argv[1], threads=threads)
+    model(image)
+    counts.append(count() - before)
+    del model
+print(counts)
+"""
+
+
+def test_a_model_uses_the_threads_that_it_is_given_for_the_crf_too(tiny_onnx):
+    """Counted by the system: the kernels work with the session's threads and make none of their own."""
+    told = subprocess.check_output([sys.executable, "-c", _THREADS, str(tiny_onnx)], text=True, timeout=120)
+    assert told.strip() == "[0, 2]"
+
+
 @pytest.mark.parametrize("library", ["torch", "numpy"])
 def test_arrays_of_other_libraries_are_taken_over(tiny_onnx, photo, library):
     """Here the device is the processor; what is shown is that nothing is copied in between."""
