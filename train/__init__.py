@@ -1,1 +1,1 @@
-"""Training: data, networks, the CRF, losses, the three piecewise stages, evaluation and reports."""
+"""Training: data, networks, the CRF, losses, the three stages, evaluation and reports."""

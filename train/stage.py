@@ -1,8 +1,7 @@
-"""One stage of piecewise training as a Lightning module.
+"""One stage of training as a Lightning module.
 
-Stages, after Lin et al., "Efficient Piecewise Training of Deep Structured Models for Semantic
-Segmentation" (CVPR 2016): `unary` trains the network; `crf` the CRF with the network fixed; `joint` all.
-`control` trains the network on as `joint` does but without the CRF, so that a comparison is fair.
+`unary` trains the network; `crf` the CRF with the network fixed; `joint` all, through the unrolled mean field, as Zheng
+et al., "Conditional Random Fields as Recurrent Neural Networks" (ICCV 2015), do from the start. `control` trains the network on as `joint` does but without the CRF, so that a comparison is fair.
 """
 
 from typing import Any, Literal

@@ -38,7 +38,7 @@ def command(
     sanity: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train a network and its CRF in three piecewise stages.
+    """Train a network and its CRF in three stages.
 
     \b
     presets  quickstart, camvid-small, piecewise-crf, voc-resnet-skip, smp-hybrid, cityscapes-deeplab, ade20k-unet
