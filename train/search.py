@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,16 @@ from segtool.train.losses import SegmentationLoss
 from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.unary_crops import UnaryCrop
 
-# How far the search goes beyond the widths that it is given. Narrower kernels than these have nothing to sum, and the
-# time of the spatial one grows with its width.
-_LIMITS = {"spatial_gamma": (0.25, 16.0), "bilateral_alpha": (2.0, 320.0), "bilateral_beta": (2.0, 255.0)}
-Trial = dict[str, Any]
+# How far the search goes beyond what it is given. Narrower kernels have nothing to sum, and the time of the spatial one
+# grows with its width.
+_LIMITS = {
+    "spatial_gamma": (0.25, 16.0),
+    "bilateral_alpha": (2.0, 320.0),
+    "bilateral_beta": (2.0, 255.0),
+    "weights": (0.05, 20.0),
+}
+Trial = dict[str, Any]  # a choice from each ladder, and "loss"
+Ladders = dict[str, list[Any]]
 
 
 @torch.no_grad()
@@ -24,46 +31,45 @@ def search_crf(
     crops: Sequence[UnaryCrop], config: CrfStageConfig, criterion: SegmentationLoss
 ) -> tuple[KernelWidths, tuple[float, float], list[Trial]]:
     """Tries every combination of the configured widths and weights. While the best has the least or the largest choice
-    of a width, the search goes on beyond it. A width with one choice stays as it is.
+    of one, the search goes on beyond it. What has a single choice stays as it is.
 
     Returns:
         The widths and (spatial, bilateral) weights with the lowest loss of Q_T, and all trials.
     """
     batches = [[part[None].to(device()) for part in crop] for crop in crops]
-
-    def tried(widths: KernelWidths, weights: tuple[float, float]) -> Trial:
-        return {
-            **widths._asdict(),
-            "weights": list(weights),
-            "loss": _loss(batches, widths, weights, config, criterion),
-        }
-
-    ladders = {name: sorted(getattr(config, name)) for name in KernelWidths._fields}
-    grid = itertools.product(*ladders.values(), config.weight)
-    trials = {(*widths, weights): tried(KernelWidths(*widths), weights) for *widths, weights in grid}
-    while True:
-        (*found, weights), _ = min(trials.items(), key=lambda item: item[1]["loss"])
-        best = KernelWidths(*found)
-        untried = [widths for widths in _around(best, ladders) if (*widths, weights) not in trials]
-        if not untried:
-            return best, weights, [*trials.values()]
-        trials |= {(*widths, weights): tried(widths, weights) for widths in untried}
+    ladders: Ladders = {name: sorted(getattr(config, name)) for name in KernelWidths._fields}
+    ladders["weights"] = sorted(config.weight)
+    trials: dict[tuple, Trial] = {}
+    wanted = list(itertools.product(*ladders.values()))
+    while wanted:
+        for choice in wanted:
+            loss = _loss(batches, KernelWidths(*choice[:3]), choice[3], config, criterion)
+            trials[choice] = {**dict(zip(ladders, choice, strict=True)), "loss": loss}
+        best = min(trials, key=lambda choice: trials[choice]["loss"])
+        wanted = [choice for choice in _around(best, ladders) if choice not in trials]
+    return KernelWidths(*best[:3]), best[3], [*trials.values()]
 
 
-def _around(best: KernelWidths, ladders: dict[str, list[float]]) -> Iterator[KernelWidths]:
-    """The widths with one more or one less step of one of them. A step beyond a ladder's end is as long as its last."""
-    for name, ladder in ladders.items():
+def _around(best: tuple, ladders: Ladders) -> Iterator[tuple]:
+    """The choices with one more or one less step of one ladder. A step beyond a ladder's end is as long as its last."""
+    for axis, (name, ladder) in enumerate(ladders.items()):
         if len(ladder) < 2:
             continue
-        place, (least, largest) = ladder.index(getattr(best, name)), _LIMITS[name]
-        if place == 0:
-            ladder.insert(0, ladder[0] * ladder[0] / ladder[1])
-            place = 1
-        if place == len(ladder) - 1:
-            ladder.append(ladder[-1] * ladder[-1] / ladder[-2])
-        for width in (ladder[place - 1], ladder[place + 1]):
-            if least <= width <= largest:
-                yield best._replace(**{name: width})
+        if best[axis] == ladder[0]:
+            ladder.insert(0, _after(ladder[1], ladder[0]))
+        if best[axis] == ladder[-1]:
+            ladder.append(_after(ladder[-2], ladder[-1]))
+        place, (least, largest) = ladder.index(best[axis]), _LIMITS[name]
+        for step in (ladder[place - 1], ladder[place + 1]):
+            if least <= np.max(step) <= largest:
+                yield (*best[:axis], step, *best[axis + 1 :])
+
+
+def _after(a: Any, b: Any) -> Any:
+    """What comes after a and b at the same ratio; of pairs, after each."""
+    if isinstance(b, tuple):
+        return tuple(_after(*pair) for pair in zip(a, b, strict=True))
+    return b * b / a if a else 0.0
 
 
 def _loss(

@@ -1,7 +1,8 @@
 """One stage of training as a Lightning module.
 
 `unary` trains the network; `crf` the CRF with the network fixed; `joint` all, through the unrolled mean field, as Zheng
-et al., "Conditional Random Fields as Recurrent Neural Networks" (ICCV 2015), do from the start. `control` trains the network on as `joint` does but without the CRF, so that a comparison is fair.
+et al., "Conditional Random Fields as Recurrent Neural Networks" (ICCV 2015), do from the start. `control` trains the
+network on as `joint` does but without the CRF, so that a comparison is fair.
 """
 
 from typing import Any, Literal

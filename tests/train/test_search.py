@@ -14,14 +14,16 @@ from segtool.train.temperature import fit_temperature
 CROPS = [(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), torch.zeros(8, 8, dtype=torch.long))]
 
 
-def searched(monkeypatch, best, **choices):
-    """The search where the loss is the distance of the widths from `best`, in octaves."""
+def searched(monkeypatch, best, best_weights=(0.5, 1.0), **choices):
+    """The search where the loss is the distance of widths and weights from the best, in octaves."""
 
     def loss(batches, widths, weights, config, criterion):
-        return float(np.abs(np.log2(np.array(widths) / np.array(best))).sum()) + weights[0]
+        found, wanted = np.array([*widths, *weights]), np.array([*best, *best_weights])
+        return float(np.abs(np.log2(found / wanted)).sum())
 
     monkeypatch.setattr(search, "_loss", loss)
-    config = load_config("quickstart", []).crf.model_copy(update={"weight": [(1.0, 2.0), (0.5, 1.0)], **choices})
+    weights = [(1.0, 2.0), (0.5, 1.0), (0.25, 0.5)]
+    config = load_config("quickstart", []).crf.model_copy(update={"weight": weights, **choices})
     return search.search_crf(CROPS, config, None)
 
 
@@ -33,13 +35,19 @@ def test_a_best_within_the_grid_is_kept(monkeypatch):
     widths, weights, trials = searched(monkeypatch, (2.1, 21.0, 8.2), **grid)
     assert widths == (2.0, 20.0, 8.0)
     assert weights == (0.5, 1.0)
-    assert len(trials) == 3 * 3 * 3 * 2
+    assert len(trials) == 3 * 3 * 3 * 3
 
 
 def test_a_best_on_the_edge_of_the_grid_is_followed(monkeypatch):
     widths, _, trials = searched(monkeypatch, (6.2, 155.0, 3.9), **GRID)
     assert widths == (6.0, 160.0, 4.0)
     assert {trial["bilateral_alpha"] for trial in trials} == {10, 20, 40, 80, 160, 320}  # one beyond the best
+
+
+def test_weights_go_on_too(monkeypatch):
+    grid = GRID | {"spatial_gamma": [1.0, 2.0, 4.0], "bilateral_beta": [4.0, 8.0, 16.0]}
+    _, weights, _ = searched(monkeypatch, (2.1, 21.0, 8.2), (0.06, 0.12), **grid)
+    assert weights == (0.0625, 0.125)
 
 
 def test_a_width_with_one_choice_stays_and_others_stop_at_their_limits(monkeypatch):
