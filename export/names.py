@@ -2,7 +2,9 @@
 
 import ast
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
+from onnx import FunctionProto, NodeProto
 from onnx_ir import Graph, Node
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules that a node comes from
@@ -14,7 +16,7 @@ def name_nodes(graph: Graph) -> None:
     """Names each node after the module that it comes from, and those of the CRF after their iteration."""
     taken: Counter[str] = Counter()
     iteration, inside = 1, "input"
-    for node in graph:
+    for node in graph.all_nodes():  # those of branches and loops too
         scope = _scope(node)
         if scope:
             inside = "output"  # what follows without a module comes after the segmenter
@@ -27,6 +29,24 @@ def name_nodes(graph: Graph) -> None:
         iteration += node.op_type == "MeanFieldUpdate"
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+
+
+def name_body(function: FunctionProto) -> None:
+    """Names each node of a function, those of its branches too: ONNX Runtime before 1.22 makes names of fused nodes out
+    of these, and refuses two alike."""
+    taken: Counter[str] = Counter()
+    for node in _nodes(function.node):
+        name = f"crf/{function.name}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+
+
+def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
 
 
 def _scope(node: Node) -> str:

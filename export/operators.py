@@ -18,6 +18,7 @@ from segtool.bilateral.geometry import key_packing
 from segtool.bilateral.tensorrt_operators import NODE_ATTRIBUTES
 from segtool.card import CrfCard
 from segtool.errors import SegtoolError
+from segtool.export.names import name_body
 from segtool.export.tidy import tidy
 from segtool.export.trace import OPSET, trace
 
@@ -102,12 +103,15 @@ def function_bodies(crf: CrfCard) -> list[FunctionProto]:
         SegtoolError: the widths are so small that no useful image size fits the packed keys.
     """
     classes = len(crf.unary_scale)
-    return [
+    bodies = [
         _lattice_body(crf.bilateral_alpha, crf.bilateral_beta),
         _filter_body(),
         _spatial_body(crf.spatial_gamma, classes),
         _update_body(),
     ]
+    for body in bodies:
+        name_body(body)
+    return bodies
 
 
 def portable_side(spatial_sigma: float, color_sigma: float, batch: int = 64) -> int:
@@ -176,8 +180,8 @@ def _update_body() -> FunctionProto:
     <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
     MeanFieldUpdate <normalize> ({", ".join(_UPDATE)}) => (q)
     {{
-        axis = Constant <value_ints = [1]> ()
-        inner = Constant <value_ints = [2, 3]> ()
+        axis = Constant <value = int64[1] {{1}}> ()
+        inner = Constant <value = int64[2] {{2, 3}}> ()
         messages = Concat <axis = 1> (spatial, bilateral)
         tables = Concat <axis = 0> (spatial_table, bilateral_table)
         columns = Transpose <perm = [1, 0]> (tables)
@@ -219,10 +223,10 @@ def _filter_body() -> FunctionProto:
     <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
     BilateralFilter <reverse, plugin_namespace, plugin_version> (values, vertex, weight, neighbor) => (filtered)
     {{
-        zero = Constant <value_ints = [0]> ()
-        one = Constant <value_ints = [1]> ()
-        last = Constant <value_ints = [-1]> ()
-        half = Constant <value_float = 0.5> ()
+        zero = Constant <value = int64[1] {{0}}> ()
+        one = Constant <value = int64[1] {{1}}> ()
+        last = Constant <value = int64[1] {{-1}}> ()
+        half = Constant <value = float {{0.5}}> ()
         pixel_major = Transpose <perm = [0, 2, 3, 1]> (values)
         pixel_shape = Shape (pixel_major)
         channels = Shape <start = 1, end = 2> (values)
@@ -250,7 +254,7 @@ def _splat() -> str:
     source = "empty"
     for k in range(6):
         lines.append(f"""
-        corner_{k} = Constant <value_int = {k}> ()
+        corner_{k} = Constant <value = int64 {{{k}}}> ()
         vertex_{k} = Gather <axis = 1> (vertex, corner_{k})
         vertex64_{k} = Cast <to = 7> (vertex_{k})
         index_{k} = Unsqueeze (vertex64_{k}, one)

@@ -1,7 +1,7 @@
 """Cleaning what torch's exporter writes."""
 
 import onnx_ir as ir
-from onnx import ModelProto
+from onnx import ModelProto, helper
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
@@ -21,4 +21,7 @@ def tidy(model: ir.Model) -> ModelProto:
     common.RemoveUnusedNodesPass()(model)
     name_nodes(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
-    return ir.to_proto(model)
+    proto = ir.to_proto(model)
+    # The exporter writes a newer one, of which the graph has nothing, and older runtimes refuse it.
+    proto.ir_version = helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
+    return proto

@@ -69,6 +69,7 @@ class OnnxRuntimeBackend:
             raise SegtoolError(f"ONNX Runtime cannot load the file ({_first_line(error)})", where=path) from error
         _check_started(self.session, device)
         self.card: ModelCard = parse_card(self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+        _warn_of_half(self.card, device)
         height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
         self.size = (height, width)
         kernels = "native library" if self.native else "function bodies"
@@ -134,6 +135,17 @@ def warn_if_overwritten() -> None:
     """Tells where ONNX Runtime for CUDA is installed, but the one for the processor has overwritten it."""
     if not cuda_is_there() and _is_installed("onnxruntime-gpu"):
         warnings.warn(f"onnxruntime has overwritten onnxruntime-gpu ({INSTALL_ONNXRUNTIME})", SegtoolWarning, 3)
+
+
+def _warn_of_half(card: ModelCard, device: Device) -> None:
+    # Seen with HardSigmoid in 1.17 to 1.19: other numbers at each run.
+    if card.precision == "float16" and device == "cpu" and tuple(map(int, ort.__version__.split(".")[:2])) < (1, 20):
+        warnings.warn(
+            f"ONNX Runtime {ort.__version__} is wrong in half precision on a processor "
+            "(pip install 'onnxruntime>=1.20', or use the float32 file)",
+            SegtoolWarning,
+            3,
+        )
 
 
 def _is_installed(package: str) -> bool:

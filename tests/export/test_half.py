@@ -1,12 +1,16 @@
 """Half precision is decided before the graph is written, and the graph says where it begins and ends."""
 
+import warnings
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto
 
 from segtool.cli import cli
+from segtool.errors import SegtoolWarning
 from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
 from segtool.export.parity import verify
@@ -91,3 +95,14 @@ def test_prediction_is_whole_on_an_odd_size(half):
     prediction = load(half)(np.random.default_rng(0).integers(0, 256, (37, 91, 3), np.uint8))
     assert prediction.labels.shape == (37, 91)
     assert np.isfinite(prediction.confidence).all()
+
+
+def test_a_runtime_that_is_wrong_in_half_precision_is_told(half, tiny_onnx, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "__version__", "1.19.2")
+    with pytest.warns(SegtoolWarning, match="1.19.2 is wrong in half precision on a processor .*onnxruntime>=1.20"):
+        load(half)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SegtoolWarning)
+        load(tiny_onnx)
+        monkeypatch.setattr(onnxruntime, "__version__", "1.20.0")
+        load(half)

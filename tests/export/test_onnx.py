@@ -146,6 +146,27 @@ def test_file_carries_card_and_bodies_and_no_source_paths(tiny_run, tiny_onnx):
     assert len(filters) == load_segmenter(tiny_run)[1].crf.iterations
 
 
+def _everywhere(nodes):
+    """Nodes, and those of their branches."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _everywhere(attribute.g.node)
+
+
+def test_older_runtimes_and_other_tools_can_read_it(tiny_onnx):
+    """ONNX Runtime before 1.22 wants names in functions, 1.17 wants IR version 8; tools want tensors as constants."""
+    model = onnx.load(tiny_onnx)
+    assert model.ir_version == 8
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        names = [node.name for node in _everywhere(nodes)]
+        assert all(names)
+        assert len(set(names)) == len(names)
+        for node in _everywhere(nodes):
+            if node.op_type == "Constant":  # one may be the function's attribute
+                assert node.attribute[0].name == "value" or node.attribute[0].ref_attr_name
+
+
 def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
     out = tmp_path / "fixed.onnx"
     card = export_onnx(tiny_run, out, size=(48, 64), iterations=2)

@@ -131,6 +131,10 @@ def test_shares_of_the_stages_add_up(tiny_onnx, photo):
     assert min(shares.values()) > 0
 
 
+def test_the_crfs_definition_counts_for_the_crf(tiny_onnx, photo):
+    assert stage_shares(tiny_onnx, photo[None], native=False, runs=1)["crf"] > 0.5
+
+
 def test_nodes_count_for_the_stage_that_their_name_begins_with():
     names = ["input/Cast", "segmenter/Pad", "network/a/Conv", "reorder", "crf/iteration_1/update", "output/ArgMax"]
     runs = [(number, place, name) for number in range(3) for place, name in enumerate(names)]
