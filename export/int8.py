@@ -4,7 +4,7 @@ The quantizer sees the network alone, between normalisation and CRF: it runs wha
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,10 +14,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
 from onnx.utils import Extractor
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from segtool.errors import SegtoolError
+from segtool.export.calibration import Inputs, save_ranges
 from segtool.export.graph import INPUT
 from segtool.export.quiet import quiet
 from segtool.export.save import LARGEST_FILE
@@ -30,8 +31,6 @@ _TARGETS: dict[Target, tuple[QuantType, dict[str, Any]]] = {
     "tensorrt": (QuantType.QInt8, {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}),
     "cpu": (QuantType.QUInt8, {}),
 }
-# Outliers are cut: with the whole range CamVid loses a point more. The histograms take a few images at once.
-_CALIBRATION = {"CalibPercentile": 99.99, "CalibMaxIntermediateOutputs": 4}
 
 
 def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], target: Target) -> ModelProto:
@@ -39,7 +38,8 @@ def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], tar
 
     Args:
         model: as `segtool export` writes it, float32, any size.
-        images: uint8 [H,W,3] of what it will see; their activations set the scales.
+        images: uint8 [H,W,3] of what it will see, of any sizes; their activations set the scales. Iterated twice; what
+            can be iterated once only is kept in memory.
         target: what the file is for.
 
     Raises:
@@ -53,17 +53,18 @@ def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], tar
         network = _part(model, bounds.given, bounds.wanted, folder / "network.onnx")
         front = _part(model, INPUT, bounds.given, folder / "front.onnx")
         quant_pre_process(network, folder / "folded.onnx", skip_symbolic_shape=True)  # batch norm into convolutions
+        save_ranges(folder / "folded.onnx", _Inputs(front, bounds.given, images), folder / "ranges.json")
         activations, options = _TARGETS[target]
         quantize_static(
             folder / "folded.onnx",
             folder / "quantized.onnx",
-            _Inputs(front, bounds.given, images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=activations,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={**_CALIBRATION, **options},
+            calibration_cache_path=folder / "ranges.json",
+            extra_options=options,
         )
         quantized = onnx.load(folder / "quantized.onnx")
     return _joined(model, quantized, bounds)
@@ -95,21 +96,16 @@ def _part(model: ModelProto, given: str, wanted: str, path: Path) -> Path:
     return path
 
 
-class _Inputs(CalibrationDataReader):  # type: ignore[misc]
+class _Inputs:
     """What the network is given for images."""
 
     def __init__(self, front: Path, name: str, images: Iterable[NDArray[np.uint8]]) -> None:
         self._session = ort.InferenceSession(front, providers=["CPUExecutionProvider"])
-        self._name, self._images, self._any = name, iter(images), False
+        self._name, self._images = name, list(images) if isinstance(images, Iterator) else images
 
-    def get_next(self) -> dict[str, NDArray] | None:
-        image = next(self._images, None)
-        if image is None:
-            if not self._any:
-                raise SegtoolError("calibration needs images", mend="--calibrate SPEC of a dataset that has some")
-            return None
-        self._any = True
-        return {self._name: self._session.run([self._name], {INPUT: image[None]})[0]}
+    def __iter__(self) -> Iterator[Inputs]:
+        for image in self._images:
+            yield {self._name: self._session.run([self._name], {INPUT: image[None]})[0]}
 
 
 def _joined(model: ModelProto, quantized: ModelProto, bounds: _Bounds) -> ModelProto:

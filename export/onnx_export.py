@@ -25,7 +25,7 @@ from segtool.train.models import Segmenter
 
 
 class Calibration(NamedTuple):
-    """Images uint8 [H,W,3] that set the scales of 8 bits, and what the file is for."""
+    """Images uint8 [H,W,3] that set the scales of 8 bits, iterated twice, and what the file is for."""
 
     images: Iterable[NDArray[np.uint8]]
     target: Target = "tensorrt"

@@ -8,8 +8,12 @@ import click
 from segtool.cli.options import check_suffix, echo, parse_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from segtool.export.int8 import Target
     from segtool.export.onnx_export import Calibration
+    from segtool.images import RGB
+    from segtool.train.data import SegmentationDataset
 
 
 @click.command("export")
@@ -76,4 +80,14 @@ def _calibration(spec: str, count: int, target: "Target") -> "Calibration":
     from segtool.train.data import even_choice, open_dataset
 
     dataset = open_dataset(spec, "train")
-    return Calibration((dataset.load(i).image for i in even_choice(len(dataset), count)), target)
+    return Calibration(_Images(dataset, even_choice(len(dataset), count)), target)
+
+
+class _Images:
+    """Images of a dataset, read each time that they are iterated over."""
+
+    def __init__(self, dataset: "SegmentationDataset", chosen: "Sequence[int]") -> None:
+        self._dataset, self._chosen = dataset, chosen
+
+    def __iter__(self) -> "Iterator[RGB]":
+        return (self._dataset.load(i).image for i in self._chosen)

@@ -1,14 +1,21 @@
 """The network in 8 bits: Q/DQ around its layers, nothing else touched, and nearly the same labels."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+from onnxruntime.quantization.calibrate import create_calibrator, load_tensors_data
 
 from segtool.card import METADATA_KEY
 from segtool.cli import cli
 from segtool.errors import SegtoolError
+from segtool.export.calibration import save_ranges
 from segtool.export.int8 import NETWORK, quantize_network
 from segtool.export.parity import TOLERANCES
 from segtool.export.save import save_onnx
@@ -81,9 +88,69 @@ def test_tensorrt_builds_it(quantized, tmp_path):
         assert "TensorRT's parser refuses the file" in refused(tmp_path / "m.onnx", tmp_path)
 
 
-def test_without_images_it_says_so(tiny_onnx):
+@pytest.fixture
+def layers(tmp_path):
+    """A network of two layers, and what it is given: rather different from one time to the next."""
+    random = np.random.default_rng(0)
+    text = "<ir_version: 8, opset_import: ['' : 18]> g (float[1, 3, h, w] x) => (float[1, 4, h, w] z)".replace("'", '"')
+    model = onnx.parser.parse_model(
+        f"{text} {{ y = Conv <kernel_shape = [3, 3]> (x, a)  r = Relu (y)  z = Conv (r, b) }}"
+    )
+    for name, shape in (("a", (4, 3, 3, 3)), ("b", (4, 4, 1, 1))):
+        model.graph.initializer.append(numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name))
+    onnx.save(model, tmp_path / "layers.onnx")
+    inputs = [{"x": random.normal(s, s, (1, 3, 20, 30)).astype(np.float32)} for s in (1e-6, 0.5, 30, 2)]
+    return tmp_path / "layers.onnx", inputs
+
+
+def test_ranges_are_those_of_the_quantizers_own_calibrator(layers, tmp_path):
+    network, inputs = layers
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.rest = iter(inputs)
+
+        def get_next(self):
+            return next(self.rest, None)
+
+    options = {"percentile": 99.99}
+    theirs = create_calibrator(network, None, tmp_path / "a.onnx", CalibrationMethod.Percentile, extra_options=options)
+    theirs.collect_data(Reader())
+    save_ranges(network, inputs, tmp_path / "ranges.json")
+    ours, expected = load_tensors_data(tmp_path / "ranges.json"), theirs.compute_data()
+    assert set(ours.keys()) == set(expected.keys()) == {"x", "y", "r", "z"}
+    for name, range_ in expected.items():
+        assert ours[name].range_value == range_.range_value
+
+
+def test_values_that_are_not_finite_are_refused(layers, tmp_path):
+    network, inputs = layers
+    inputs[2]["x"][0, 0, 5, 5] = np.nan
+    with pytest.raises(SegtoolError, match="values are not finite for a calibration image: tensor"):
+        save_ranges(network, inputs, tmp_path / "ranges.json")
+
+
+def test_images_may_have_any_sizes_and_come_once(tiny_onnx, pictures):
+    images = [pictures[0], pictures[1][:61, :83].copy()]
+    once = quantize_network(onnx.load(tiny_onnx), iter(images), "cpu")
+    assert once == quantize_network(onnx.load(tiny_onnx), images, "cpu")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_images(tiny_onnx):
+    def most(images):
+        script = Path(__file__).with_name("quantize_in_process.py")
+        done = subprocess.run([sys.executable, script, tiny_onnx, str(images)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert most(64) <= 1.3 * most(2)
+
+
+@pytest.mark.parametrize("images", [[], iter(())])
+def test_without_images_it_says_so(tiny_onnx, images):
     with pytest.raises(SegtoolError, match="calibration needs images.*--calibrate SPEC"):
-        quantize_network(onnx.load(tiny_onnx), [], "cpu")
+        quantize_network(onnx.load(tiny_onnx), images, "cpu")
 
 
 @pytest.mark.parametrize(
