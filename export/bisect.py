@@ -52,9 +52,11 @@ def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision
     """
     proto = onnx.load(model)
     segmenter, _ = load_segmenter(run)
-    if segmenter.crf is not None:
-        filters = sum(node.op_type == "MeanFieldUpdate" for node in proto.graph.node)
-        segmenter.crf.iterations = filters or segmenter.crf.iterations
+    iterations = sum(node.op_type == "MeanFieldUpdate" for node in proto.graph.node)
+    if not iterations:
+        segmenter.crf = None
+    elif segmenter.crf is not None:
+        segmenter.crf.iterations = iterations
     expected = torch_tensors(segmenter, image)
     outputs = _comparable(proto, expected)
     got = _onnx_tensors(proto, outputs, image, native)

@@ -4,7 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from onnx import FunctionProto, NodeProto
+from onnx import FunctionProto, GraphProto, NodeProto
 from onnx_ir import Graph, Node
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules that a node comes from
@@ -32,21 +32,37 @@ def name_nodes(graph: Graph) -> None:
 
 
 def name_body(function: FunctionProto) -> None:
-    """Names each node of a function, those of its branches too: ONNX Runtime before 1.22 makes names of fused nodes out
-    of these, and refuses two alike."""
+    """Names each node of a function, those of its branches too, and sets the values inside apart from other functions'.
+
+    ONNX Runtime before 1.22 makes names of fused nodes out of the nodes' and refuses two alike. onnxsim takes two
+    values of one name for one, also in different functions.
+    """
     taken: Counter[str] = Counter()
+    outside = {"", *function.input, *function.output}
+
+    def apart(names: Iterable[str]) -> list[str]:
+        return [name if name in outside else f"{function.name}/{name}" for name in names]
+
     for node in _nodes(function.node):
         name = f"crf/{function.name}/{node.op_type}"
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+        node.input[:], node.output[:] = apart(node.input), apart(node.output)
+        for graph in _graphs(node):
+            for value in graph.output:
+                value.name = f"{function.name}/{value.name}"
+
+
+def _graphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)
 
 
 def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nodes(graph.node)
+        for graph in _graphs(node):
+            yield from _nodes(graph.node)
 
 
 def _scope(node: Node) -> str:

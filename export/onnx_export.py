@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from segtool.card import METADATA_KEY, ModelCard
+from segtool.card import METADATA_KEY, ModelCard, without_crf
 from segtool.export import network
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
@@ -40,6 +40,7 @@ def export_onnx(
     probabilities: bool = False,
     fp16: bool = False,
     int8: Calibration | None = None,
+    crf: bool = True,
 ) -> ModelCard:
     """Writes the model of a run folder or checkpoint as ONNX, checked, with its card inside.
 
@@ -51,6 +52,7 @@ def export_onnx(
         probabilities: also output all class probabilities.
         fp16: the network in float16; the CRF has float32 in any case.
         int8: the network in 8 bits, by Q/DQ nodes.
+        crf: False leaves the CRF out, for engines that cannot run it; the labels are then the network's own.
 
     Returns:
         The card that the file holds.
@@ -59,6 +61,8 @@ def export_onnx(
         SegtoolError: the network cannot be exported, or not for every size. Nothing is written then.
     """
     segmenter, card = load_segmenter(run)
+    if not crf:
+        segmenter.crf, card = None, without_crf(card)
     if card.crf is not None and segmenter.crf is not None:
         segmenter.crf = segmenter.crf.fixed()
         segmenter.crf.iterations = iterations or card.crf.iterations

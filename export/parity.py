@@ -56,8 +56,10 @@ def verify(
     backends = _backends(model)
     segmenter, card = load_segmenter(run)
     deployed = backends[0].card
-    if deployed.classes != card.classes or (deployed.crf is None) != (card.crf is None):
+    if deployed.classes != card.classes or (deployed.crf is not None and card.crf is None):
         raise SegtoolError("the file was exported from another model", where=model)
+    if deployed.crf is None:  # the network of a run with one may be exported alone
+        segmenter.crf = None
     reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
     differences = [Difference(len(card.classes)) for _ in backends]
     for number, case in enumerate(cases):
@@ -73,18 +75,20 @@ def verify(
     return records
 
 
-def store_parity(model: Path, records: Sequence[ParityRecord]) -> None:
-    """Writes the records into the card of a file, or into the record beside an engine."""
+def store_parity(model: Path, records: Sequence[ParityRecord]) -> ModelCard:
+    """Writes the records into the card of a file, or into the record beside an engine; returns that card."""
     if model.suffix == ".engine":
         record = read_record(model)
-        write_record(model, record.model_copy(update={"card": _with_parity(record.card, records)}))
-        return
+        card = _with_parity(record.card, records)
+        write_record(model, record.model_copy(update={"card": card}))
+        return card
     proto = onnx.load(model, load_external_data=False)
     properties = {p.key: p.value for p in proto.metadata_props}
     card = _with_parity(parse_card(properties.get(METADATA_KEY), model), records)
     helper.set_model_props(proto, {**properties, METADATA_KEY: card.to_json()})
     with atomic_path(model) as temporary:
         onnx.save(proto, temporary)
+    return card
 
 
 def _with_parity(card: ModelCard, records: Sequence[ParityRecord]) -> ModelCard:

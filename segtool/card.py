@@ -142,6 +142,12 @@ class ModelCard(_Strict):
         return self.model_dump_json()
 
 
+def without_crf(card: ModelCard) -> ModelCard:
+    """The card of a model's network alone."""
+    scores = card.validation and card.validation.model_copy(update={"after_crf": None})
+    return card.model_copy(update={"crf": None, "validation": scores})
+
+
 def parse_card(text: str | None, where: object) -> ModelCard:
     """Reads a stored card.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations; the model's own when not given.")
 @click.option("--size", metavar="HxW", help="Fix the image size; any size when not given.")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
+@click.option("--no-crf", is_flag=True, help="The network alone, for engines that cannot run the CRF.")
 @click.option("--fp16", is_flag=True, help="The network in half precision; the CRF stays in float32.")
 @click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="SPEC", help="Dataset whose training images set the scales of --int8.")
@@ -40,6 +41,7 @@ def command(
     iterations: int | None,
     size: str | None,
     probabilities: bool,
+    no_crf: bool,
     fp16: bool,
     int8: bool,
     calibrate: str | None,
@@ -54,8 +56,10 @@ def command(
         raise SegtoolError("--fp16 and --int8 are two precisions", mend="choose one of them")
     if int8 != (calibrate is not None):
         raise SegtoolError("--int8 and --calibrate go together", mend="--int8 --calibrate SPEC, such as camvid:PATH")
+    if no_crf and iterations is not None:
+        raise SegtoolError("--iterations is of the CRF, which --no-crf leaves out", mend="give one of them")
     if out is None:
-        suffix = ".fp16.onnx" if fp16 else ".int8.onnx" if int8 else ".onnx"
+        suffix = ".no-crf" * no_crf + (".fp16.onnx" if fp16 else ".int8.onnx" if int8 else ".onnx")
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
     check_suffix(out, ".onnx")
     fixed = None if size is None else parse_size(size, "--size")
@@ -69,6 +73,7 @@ def command(
         probabilities=probabilities,
         fp16=fp16,
         int8=calibration,
+        crf=not no_crf,
     )
     crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
     echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {crf})")

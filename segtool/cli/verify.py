@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from segtool.export.difference import Case
 
 
+_ELSEWHERE = (
+    "the CRF's definition inside the file needs integers of 64 bits; engines that have none, such as OpenVINO, "
+    "give other labels and no error; give them the network alone"
+)
+
+
 @click.command("verify")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
@@ -30,7 +36,7 @@ def command(
     and on a CUDA device; one image at a time, in odd sizes and in batches. The result goes into MODEL's card. Exit code
     1 if one is outside tolerance: 99.99 % of labels, 0.001 of the winning probability, 0.1 point of mIoU; for a file in
     half precision 99.7 %, 0.25, 0.1; with 8 bits 95 % and 1 point. Then it names the first node that differs, and the
-    likely cause.
+    likely cause. A file of the network alone (--no-crf) is compared with the network.
     """
     from segtool.cli.tables import print_parity
     from segtool.export.parity import store_parity, verify
@@ -42,9 +48,11 @@ def command(
     with progress_bar("verifying") as progress:
         records = verify(run, model, _counted(cases, total, progress))
     print_parity(records)
-    store_parity(model, records)
+    card = store_parity(model, records)
     write_json(out, [record.model_dump() for record in records])
     echo(f"written: {out}")
+    if model.suffix == ".onnx" and card.crf is not None:
+        echo(f"note: {_ELSEWHERE} (segtool export {run} --no-crf)")
     if not all(record.passed for record in records):
         echo("segtool: the exported model differs from PyTorch")
         sys.exit(1)
