@@ -57,6 +57,7 @@ def test_a_run_without_a_crf_does_not_pass_for_one_with(tiny_run, tiny_onnx, pho
         verify(tiny_run / "unary" / "best.safetensors", tiny_onnx, [Case(photo)])
 
 
+@pytest.mark.slow
 def test_commands_take_it(network, tiny_run, tmp_path, photo):
     save_image(tmp_path / "photo.png", photo)
     run = CliRunner().invoke

@@ -52,7 +52,10 @@ def same(path, other, image, native):
     np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize("tool", [slimmed, simplified, inlined, optimized, optimized_offline])
+slow = pytest.param(optimized, marks=pytest.mark.slow), pytest.param(optimized_offline, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("tool", [slimmed, simplified, inlined, *slow])
 def test_the_file_stays_what_it_was(tiny_onnx, tmp_path, photo, tool):
     tool(tiny_onnx, tmp_path / "m.onnx")
     for native in (False, True):
