@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, external_data_helper
 
-from segtool.files import ensure_folder
+from segtool.files import ensure_folder, temporary_path
 
 LARGEST_FILE = 1_800_000_000  # bytes; a protobuf file ends at 2 GiB
 _SMALLEST_TENSOR = 1024  # bytes; smaller ones stay in the file
@@ -28,8 +28,8 @@ def save_onnx(
         What was written: the file; for a model of more than `LARGEST_FILE` also `NAME.onnx.data` with its weights,
         which the file refers to by that name, so the two are moved together.
     """
-    folder = ensure_folder(path.parent) / f".{path.name}.{os.getpid()}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
+    ensure_folder(path.parent)
+    folder = temporary_path(path)
     folder.mkdir()
     try:
         if model.ByteSize() > LARGEST_FILE:

@@ -1,47 +1,72 @@
 """Writing files whole or not at all."""
 
+import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from segtool.errors import SegtoolError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # such errors name no file
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` (same suffix) and renames it to `path` if nothing fails.
 
+    Threads, processes and machines that share the folder do not get in each other's way.
+
     Raises:
-        SegtoolError: the folder cannot be written to.
+        SegtoolError: the folder cannot be written to, or is full.
     """
-    ensure_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    with _writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None or Path(error.filename).parent.resolve() != path.parent.resolve():
+        elsewhere = error.filename is None or Path(error.filename).parent.resolve() != path.parent.resolve()
+        if elsewhere and error.errno not in _FULL:
             raise
         raise SegtoolError("cannot write", where=path, mend=f"{error.strerror}; choose another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong is to be seen, not that nothing is there to be removed
+            temporary.unlink()
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden path beside `path` that nobody else uses, with its suffix."""
+    # Random: threads have one process number, and machines that share a folder may have the same ones.
+    return path.with_name(f".{secrets.token_hex(12)}.tmp{path.suffix}")
 
 
 def ensure_folder(folder: Path) -> Path:
-    """Makes the folder and proves that a file can be written there."""
-    probe = folder / f".segtool.{os.getpid()}.probe"
-    try:
+    """Makes the folder and proves that a file can be written there.
+
+    Raises:
+        SegtoolError: it cannot be.
+    """
+    probe = temporary_path(folder / "probe")
+    with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+    return folder
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SegtoolError(
             "cannot write to the folder", where=folder, mend=f"{error.strerror}; choose another --out"
         ) from error
-    return folder
 
 
 def write_text(path: Path, text: str) -> None:

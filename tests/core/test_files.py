@@ -1,9 +1,17 @@
 """Files are written whole or not at all."""
 
+import errno
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.files import atomic_path, write_json
+from segtool.files import atomic_path, ensure_folder, temporary_path, write_json, write_text
+from segtool.images import save_label_map
 
 
 def test_a_failure_leaves_the_old_file(tmp_path):
@@ -22,3 +30,53 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegtoolError, match="cannot write"):
         write_json(tmp_path / "file" / "x.json", {})
+
+
+def test_no_image_is_lost_between_writers(tmp_path):
+    """Into folders that nobody made before."""
+    labels = np.eye(4, dtype=np.uint8)
+    paths = [tmp_path / "out" / str(i % 5) / f"{i}.png" for i in range(2000)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda path: save_label_map(path, labels, [(0, 0, 0), (255, 0, 0)]), paths))
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(paths)
+    assert all(np.array_equal(Image.open(path), labels) for path in paths[::100])
+
+
+def test_writers_of_one_file_leave_one_of_its_texts_whole(tmp_path):
+    path, texts = tmp_path / "x.txt", [letter * 20_000 for letter in "abcd"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: write_text(path, text), texts * 50))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_are_forked_choose_different_names(tmp_path):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        names = pool.map(temporary_path, [tmp_path / "a.png"] * 100, chunksize=1)
+    assert len(set(names)) == 100
+    assert {(name.parent, name.suffix, name.name[0]) for name in names} == {(tmp_path, ".png", ".")}
+
+
+def test_many_prove_the_same_folder_at_once(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ensure_folder(tmp_path / "out"), range(500)))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_name_as_long_as_the_system_allows(tmp_path):
+    path = tmp_path / f"{'n' * 251}.txt"
+    write_text(path, "a")
+    assert path.read_text() == "a"
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with pytest.raises(SegtoolError, match=r"cannot write: .*x.json \(No space left on device; choose another --out"):
+        _fill(tmp_path / "x.json", errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="what nobody foresaw"):
+        _fill(tmp_path / "x.json", errno.EPERM, "what nobody foresaw")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fill(path: Path, number: int, text: str) -> None:
+    with atomic_path(path):
+        raise OSError(number, text)
