@@ -19,8 +19,9 @@ from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.many import many_images
 from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
 from segtool.errors import SegtoolError
-from segtool.images import RGB, list_images, read_image
+from segtool.images import RGB, read_image
 from segtool.prediction import Prediction
+from segtool.sources import find
 
 MAX_FILE = "32mb"
 _WAITING = 32  # requests that may wait; more are refused with a message
@@ -121,7 +122,7 @@ def _one_image(
             with gr.Accordion("Numbers", open=False):
                 numbers = gr.JSON(elem_id="numbers")
     if examples is not None:
-        gr.Examples([str(p) for p in list_images(examples)[:8]], upload)
+        gr.Examples([str(examples / path) for path in find(examples).images[:8]], upload)
     shown = [slider, downloads]
     segment = _segmenter(models, max_pixels)
     inputs = [upload, opacity, only, chosen, other]

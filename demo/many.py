@@ -21,7 +21,7 @@ def many_images(models: Mapping[str, Predict], card: ModelCard, max_pixels: int)
     names = list(models)
     gr.Markdown(
         f"A zip file of at most {MAX_IMAGES} images. The answer is a zip file with a mask and an overlay of each, and "
-        "index.csv with the share of each class."
+        "index.csv with the share of each class. Other files in it are left alone, and named there."
     )
     archive = gr.File(label="Images (.zip)", file_types=[".zip"], elem_id="archive")
     chosen = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
@@ -49,9 +49,10 @@ def _segmenter(
             progress((done, total), unit="images")
 
         try:
-            packed = segment_archive(Path(path), models[chosen], card, max_pixels, show)
+            packed, line = segment_archive(Path(path), models[chosen], card, max_pixels, show)
         except SegtoolError as error:
             raise gr.Error(error.what) from error
+        gr.Info(line)
         # In gradio's cache, which is emptied with what else the visitor left.
         return save_bytes_to_cache(packed, "masks.zip", answer.GRADIO_CACHE)
 

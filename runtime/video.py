@@ -29,6 +29,7 @@ def segment_video(
     batch: int = 1,
     concurrency: int = 1,
     each: Callable[[int, Prediction], None] | None = None,
+    note: str = "",
     progress: Progress = lambda done, total: None,
 ) -> int:
     """Writes a video with the labels laid over it; decoding, inference and encoding overlap.
@@ -41,6 +42,7 @@ def segment_video(
         batch: frames at a time.
         concurrency: calls of `predict` at once.
         each: called with the number of each frame, from 0, and its prediction.
+        note: text that is kept in the file, for `video_note`.
 
     Returns:
         How many frames there were.
@@ -55,11 +57,25 @@ def segment_video(
             stream = reader.streams.video[0]
             stream.thread_type = "AUTO"
             with av.open(str(temporary), "w", format=_container(target)) as writer:
+                writer.metadata["comment"] = note
                 return _copy(
                     reader, writer, predict, colors, {"batch": batch, "concurrency": concurrency}, each, progress
                 )
     except FFmpegError as error:
         raise SegtoolError(f"not a readable video ({error.strerror})", where=source) from error
+
+
+def video_note(path: Path) -> str:
+    """The note of a video that `segment_video` wrote.
+
+    Raises:
+        SegtoolError: not a readable video.
+    """
+    try:
+        with av.open(str(path)) as reader:
+            return reader.metadata.get("comment", "")
+    except FFmpegError as error:
+        raise SegtoolError(f"not a readable video ({error.strerror})", where=path) from error
 
 
 def _copy(

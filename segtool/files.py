@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -78,3 +79,21 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Writes JSON atomically, indented."""
     write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a model's file; together with the weights beside it (NAME.data) where there are any.
+
+    Raises:
+        SegtoolError: no such file.
+    """
+    if not path.is_file():
+        raise SegtoolError("no such model", where=path)
+    weights = path.with_name(f"{path.name}.data")
+    found = [_sha256(part) for part in (path, weights) if part.is_file()]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,18 +11,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
+from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 
 RGB = NDArray[np.uint8]
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-# What a file holds decides, not its name; Pillow's other decoders (one runs Ghostscript) are not for strangers' files.
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _MOST_PIXELS = 178_956_970  # of a file that nobody vouches for; Pillow's own limit
 _QUALITY = 92  # of formats that lose something, 0..100
 _BYTES = "the image that was sent"
+_NOTE = "segtool"  # keyword of a text in a PNG
 _opening = Lock()
 
 
@@ -90,6 +89,8 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
     except FileNotFoundError as error:
         raise SegtoolError("no such file", where=where) from error
     except UnidentifiedImageError as error:
+        if holds_heic(_head(source)):
+            raise NotAnImage("HEIC is not read here", where=where, mend=f"{INSTALL_HEIC}, or convert it") from error
         raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
     except SegtoolError:
         raise
@@ -97,12 +98,20 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
         raise SegtoolError(f"unreadable image ({error})", where=where, mend="replace it") from error
 
 
+def _head(source: Path | BinaryIO) -> bytes:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(12)
+    source.seek(0)
+    return source.read(12)
+
+
 def _open(source: Path | BinaryIO) -> Image.Image:
     """The picture, not decoded. Pillow would refuse large ones here, or warn of them, whoever's they are."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(source, formats=_FORMATS)
+            return Image.open(source, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -111,7 +120,7 @@ def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     width, height = image.size
     if most is not None and width * height > most:
         raise TooManyPixels(
-            f"an image of {width}x{height} has more than {most / 1e6:.1f} million pixels",
+            f"an image of {height}x{width} has more than {most / 1e6:.1f} million pixels",
             where=where,
             mend="scale it down",
         )
@@ -146,7 +155,7 @@ def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images directly in a folder, sorted by name.
+    """The images directly in a folder, sorted by name: those of a dataset. `segtool.sources.find` looks below, too.
 
     Raises:
         SegtoolError: no such folder.
@@ -168,10 +177,28 @@ def overlay(image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, 
     return np.array(Image.blend(Image.fromarray(image), colored, opacity))
 
 
-def save_label_map(path: Path, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> None:
-    """Saves class ids [H,W] as a palette PNG."""
+def save_label_map(path: Path, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], note: str = "") -> None:
+    """Saves class ids [H,W] as a palette PNG.
+
+    Args:
+        note: text that is kept in the file, for `label_map_note`.
+    """
+    about = PngInfo()
+    if note:
+        about.add_text(_NOTE, note)
     with atomic_path(path) as temporary:
-        as_palette_image(labels, colors).save(temporary)
+        as_palette_image(labels, colors).save(temporary, pnginfo=about)
+
+
+def label_map_note(path: Path) -> str:
+    """The note of a label map that is whole; empty where there is none.
+
+    Raises:
+        SegtoolError: missing, or not whole.
+    """
+    with _opened(path, path) as image:
+        image.load()
+        return str(image.info.get(_NOTE, ""))
 
 
 def as_palette_image(labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> Image.Image:

@@ -5,6 +5,7 @@ While a job runs, every block of images adds a file to `index/`; when it ends, t
 
 import io
 import uuid
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ def write_part(target: Storage, rows: list[dict[str, Any]]) -> None:
 
 def read_index(target: Storage) -> pa.Table:
     """What became of every image so far, each once; a success rather than a failure."""
-    parts = target.files(_PARTS, (".parquet",))
+    parts = parts_of(target)
     files = [INDEX, *parts] if target.exists(INDEX) else parts
     tables = [pq.read_table(io.BytesIO(target.read(name)), schema=SCHEMA) for name in files]
     # Parts have no order, so that a success counts whichever came last.
@@ -47,9 +48,15 @@ def read_index(target: Storage) -> pa.Table:
     return whole.take(pa.array(sorted(rows.values()), pa.int64()))
 
 
+def parts_of(target: Storage) -> list[str]:
+    """The files of blocks that are not in `index.parquet` yet."""
+    found = (PurePosixPath(path) for path in target.files(_PARTS))
+    return sorted(str(path) for path in found if path.suffix == ".parquet" and not path.name.startswith("."))
+
+
 def merge_parts(target: Storage) -> pa.Table:
     """Makes one `index.parquet` of all parts; stopped anywhere, nothing is lost."""
-    parts = target.files(_PARTS, (".parquet",))
+    parts = parts_of(target)
     table = read_index(target).sort_by("path")
     if parts or not target.exists(INDEX):
         _write(target, INDEX, table)

@@ -1,18 +1,23 @@
 """Segmenting all images of a folder or of object storage; stopped anywhere, it goes on where it was."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segtool.errors import SegtoolError
+from segtool.files import digest
 from segtool.runtime import BackendName, Tiles, card_of
 from segtool.runtime.bulk.index import INDEX, merge_parts
 from segtool.runtime.bulk.storage import Storage
 from segtool.runtime.bulk.worker import Work, Worker
 from segtool.runtime.ray_session import check_resources, connected
+from segtool.sources import no_images, result_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _JOB = "job.json"
 
@@ -45,34 +50,36 @@ class Plan:
 
 @dataclass(frozen=True)
 class Totals:
-    """Numbers of images: found, with a mask, and failed; `skipped` were done before."""
+    """Numbers of images: found, with a mask, and failed; `skipped` were done before. `others` are files left alone."""
 
     found: int
     done: int
     failed: int
     skipped: int
+    others: list[str]
 
 
 def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = lambda done, total: None) -> Totals:
     """Segments the images that are not done yet.
 
-    The results are `masks/PATH.png` for each image PATH, palette PNGs of class ids, and `index.parquet`, whose columns
-    `segtool.runtime.bulk.index.SCHEMA` names. A failed image is a row there with its error.
+    The results are palette PNGs of class ids, under the names of `segtool.sources.result_names`, and `index.parquet`,
+    whose columns `segtool.runtime.bulk.index.SCHEMA` names. A failed image is a row there with its error.
 
     Args:
         address: of a Ray cluster; None starts Ray on this machine.
         progress: called with the numbers of images that are finished and that there are.
 
     Raises:
-        SegtoolError: nothing to read, nowhere to write or among the images, results of another model there, or no
+        SegtoolError: nothing to read, nowhere to write but among the images, results of another model there, or no
             cluster.
     """
     source, target = Storage.at(plan.images), Storage.at(plan.out)
-    if source.holds(target):
-        raise SegtoolError("masks would lie among the images", where=plan.out, mend="choose an --out outside")
-    paths = source.files()
+    if source.is_same(target):
+        raise SegtoolError("results would lie among the images", where=plan.out, mend="choose another --out")
+    found = source.found(without=target)
+    paths, others = found.images, sorted([*found.videos, *found.others])
     if not paths:
-        raise SegtoolError("no images", where=plan.images)
+        raise no_images(plan.images, others)
     _claim(target, plan)
     index = merge_parts(target)
     over = {
@@ -80,7 +87,8 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
         for path, error in zip(index["path"].to_pylist(), index["error"].to_pylist(), strict=True)
         if error is None or not plan.retry
     }
-    left = [path for path in paths if path not in over]
+    names = dict(zip(paths, _names(paths, index), strict=True))
+    left = {path: name for path, name in names.items() if path not in over}
     if left:
         skipped = len(paths) - len(left)
         work = Work(
@@ -93,17 +101,25 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
     failed = index["error"].is_valid().to_pylist()
     there = set(paths)
     errors = sum(f for f, path in zip(failed, index["path"].to_pylist(), strict=True) if path in there)
-    return Totals(len(paths), len(paths) - errors, errors, len(paths) - len(left))
+    return Totals(len(paths), len(paths) - errors, errors, len(paths) - len(left), others)
 
 
-def _segment(work: Work, paths: list[str], plan: Plan, progress: Callable[[int], None]) -> None:
+def _names(paths: list[str], index: "pa.Table") -> list[str]:
+    """Of the masks: those that are there keep theirs, and their images' too where these are gone."""
+    masks = zip(index["path"].to_pylist(), index["mask"].to_pylist(), strict=True)
+    kept = {path: mask.removesuffix(".png") for path, mask in masks if mask is not None}
+    return result_names(paths, kept=kept, taken=kept.values())
+
+
+def _segment(work: Work, names: dict[str, str], plan: Plan, progress: Callable[[int], None]) -> None:
     import pyarrow as pa
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # Blocks that are there from the start take no core from the workers, which may need all of them.
-    blocks = [pa.table({"path": paths[i : i + plan.block]}) for i in range(0, len(paths), plan.block)]
+    whole = pa.table({"path": list(names), "name": list(names.values())})
+    blocks = [whole.slice(i, plan.block) for i in range(0, len(names), plan.block)]
     finished = (
         ray.data.from_arrow(blocks)
         .map_batches(
@@ -131,7 +147,7 @@ def _segment(work: Work, paths: list[str], plan: Plan, progress: Callable[[int],
 def _claim(target: Storage, plan: Plan) -> None:
     """Results of different models are not mixed."""
     job = {
-        "model_sha256": _digest(plan.model),
+        "model_sha256": digest(plan.model),
         "images": plan.images,
         "tiles": list(plan.tiles) if plan.tiles else None,
         "classes": card_of(plan.model).names,
@@ -152,10 +168,3 @@ def _claim(target: Storage, plan: Plan) -> None:
         target.write(_JOB, json.dumps(job, indent=2).encode())
     except OSError as error:
         raise SegtoolError(f"cannot write ({error})", where=plan.out, mend="choose another --out") from error
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise SegtoolError("no such model", where=path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

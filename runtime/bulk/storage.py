@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from pyarrow import ArrowException, fs
 
 from segtool.errors import SegtoolError
-from segtool.images import IMAGE_SUFFIXES
+from segtool.sources import Found, sort_out
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,23 @@ class Storage:
             system, base = fs.FileSystem.from_uri(address)
             return cls(name, system, base)
 
-    def holds(self, other: "Storage") -> bool:
-        """Whether another folder is this one, or lies in it."""
-        return self.system.equals(other.system) and PurePosixPath(other.base).is_relative_to(self.base)
+    def is_same(self, other: "Storage") -> bool:
+        """Whether another folder is this one."""
+        return self.system.equals(other.system) and PurePosixPath(other.base) == PurePosixPath(self.base)
 
-    def files(self, folder: str = "", suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
-        """All files below a folder with such suffixes, relative to the base, sorted; without hidden ones."""
+    def files(self, folder: str = "") -> list[str]:
+        """All files below a folder, relative to the base."""
         with _in_one_line(self.name):
             found = self.system.get_file_info(
                 fs.FileSelector(self._path(folder), recursive=True, allow_not_found=bool(folder))
             )
-        paths = (PurePosixPath(info.path).relative_to(self.base) for info in found if info.is_file)
-        return sorted(
-            str(p) for p in paths if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.parts)
-        )
+        return [str(PurePosixPath(info.path).relative_to(self.base)) for info in found if info.is_file]
+
+    def found(self, without: "Storage") -> Found:
+        """The images and what else there is, but for what is in another folder."""
+        below = f"{without.base}/"
+        inside = self.system.equals(without.system)
+        return sort_out(path for path in self.files() if not (inside and self._path(path).startswith(below)))
 
     def read(self, path: str) -> bytes:
         """A file's bytes.

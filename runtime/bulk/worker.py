@@ -47,19 +47,20 @@ class Worker:
         """Segments the images of a block, then writes down what became of them.
 
         Args:
-            block: `path`, relative to the images.
+            block: `path`, relative to the images, and `name`, of the mask without its ending.
 
         Returns:
             `done` and `failed`, the numbers of images.
         """
         rows: dict[str, dict[str, Any]] = {}
+        paths = [str(path) for path in block["path"]]
+        names = dict(zip(paths, map(str, block["name"]), strict=True))
 
         def write(path: str, image: RGB, prediction: Prediction) -> None:
-            mask = f"masks/{path}.png"
+            mask = f"{names[path]}.png"
             self.work.out.write(mask, png_bytes(as_palette_image(prediction.labels, self.model.card.colors)))
             rows[path] = _row(path, mask, prediction, len(self.model.card.classes))
 
-        paths = [str(path) for path in block["path"]]
         pace = {"batch": self.work.batch, "concurrency": self.model.concurrency}
         for path, error in run_overlapped(paths, self._read, self._predict, write, **pace):
             if error is not None:

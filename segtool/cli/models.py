@@ -49,3 +49,16 @@ def open_model(
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
     return TorchPredictor(segmenter, views=views or WHOLE), card
+
+
+def weights_of(model: Path) -> Path:
+    """The file with the weights of MODEL.
+
+    Raises:
+        SegtoolError: a run folder without one.
+    """
+    if model.suffix in (".onnx", ".engine"):
+        return model
+    from segtool.train.checkpoint import checkpoint_path
+
+    return checkpoint_path(model)

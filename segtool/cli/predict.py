@@ -1,9 +1,8 @@
 """segtool predict"""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +18,6 @@ from segtool.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from segtool.card import ModelCard
-    from segtool.errors import SegtoolError
     from segtool.images import RGB
     from segtool.prediction import Prediction
     from segtool.runtime import BackendName, Tiles
@@ -39,6 +36,7 @@ _OVERLAP = 128  # of tiles, pixels
 @click.option("--tile", metavar="HxW", help="Cut larger images into overlapping tiles of that size.")
 @click.option("--overlap", type=click.IntRange(0), help="Of tiles, in pixels.  [default: 128, or a quarter of a tile]")
 @click.option("--frames", is_flag=True, help="Of a video, also write the mask of each frame.")
+@click.option("--resume", is_flag=True, help="Skip what this model has done already.")
 @click.option("--address", help="Use Ray Data: local, or the address of a Ray cluster, such as auto.")
 @replica_options
 @click.option("--retry", is_flag=True, help="With --address: also the images that failed before.")
@@ -51,6 +49,7 @@ def command(
     tile: str | None,
     overlap: int | None,
     frames: bool,
+    resume: bool,
     address: str | None,
     replicas: int,
     cpus: float | None,
@@ -58,15 +57,19 @@ def command(
     retry: bool,
     backend: "BackendName",
 ) -> None:
-    """Segment IMAGES (images, videos, or folders of images).
+    """Segment IMAGES (images, videos, or folders of both with all that is below them).
 
-    For each image OUT holds NAME.png, a palette mask of class ids, and NAME_overlay.jpg to look at; for each video
-    NAME_overlay.mp4. Reading, inference and writing overlap. Unreadable images are listed at the end and the others are
-    done all the same.
+    For an image PATH/NAME.jpg of a folder OUT holds PATH/NAME.png, a palette mask of class ids, and
+    PATH/NAME_overlay.jpg to look at; for a video PATH/NAME_overlay.mp4. Where two would have one name, it has the
+    suffix too: NAME_jpg.png. Reading, inference and writing overlap. Unreadable images are listed at the end and the
+    others are done all the same; files that are neither images nor videos are counted.
+
+    --resume goes on where a run was stopped: results stay that are whole, of the same model and options, and not older
+    than the image.
 
     With --address, IMAGES is one folder or address of object storage (s3://, gs://) with any number of images below it.
-    OUT, which may be an address too, then holds masks/PATH.png for each and index.parquet. Stopped anywhere, the same
-    command goes on where it was.
+    OUT, which may be an address too, then holds the masks alone, under the same names, and index.parquet. Stopped
+    anywhere, the same command goes on where it was.
     """
     tiles = None if tile is None else _tiles(tile, overlap)
     if address is not None:
@@ -86,22 +89,44 @@ def command(
         )
         _in_bulk(plan, address)
         return
-    from segtool.cli.models import open_model
-    from segtool.files import ensure_folder
-    from segtool.images import VIDEO_SUFFIXES
+    _here(model, backend, [Path(image) for image in images], Path(out), batch, tiles, frames, resume)
 
-    paths, folder = _expand([Path(image) for image in images]), Path(out)
-    _check_results(paths, folder)
+
+def _here(
+    model: Path,
+    backend: "BackendName",
+    entries: list[Path],
+    out: Path,
+    batch: int,
+    tiles: "Tiles | None",
+    frames: bool,
+    resume: bool,
+) -> None:
+    from segtool.cli.models import open_model, weights_of
+    from segtool.files import ensure_folder
+    from segtool.runtime.local import Job, is_done, origin_of, segment_film, segment_images, tasks_of
+    from segtool.sources import left_alone, no_images
+
+    found = tasks_of(entries, out)
+    total = len(found.images) + len(found.videos)
+    if not total:
+        raise no_images(", ".join(map(str, entries)), found.others)
     predictor, card = open_model(model, backend=backend)
     predict = _in_batches(predictor) if tiles is None else _in_tiles(predictor, tiles)
-    ensure_folder(folder)
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    pictures = [path for path in paths if path not in videos]
-    pace = _Pace(1 if tile else batch, getattr(predictor, "concurrency", 1))  # PyTorch has none
-    failed = _images(pictures, predict, card, folder, pace) + [
-        error for path in videos if (error := _video(path, predict, card, folder, pace, frames)) is not None
-    ]
-    echo(f"{len(paths) - len(failed)} of {len(paths)} {'files' if videos else 'images'} written to {out}")
+    origin = origin_of(weights_of(model), tiles, frames)
+    ensure_folder(out)
+    images, videos = ([t for t in part if not (resume and is_done(t, origin))] for part in (found.images, found.videos))
+    concurrency = getattr(predictor, "concurrency", 1)  # PyTorch has none
+    job = Job(predict, card, origin, 1 if tiles else batch, concurrency, frames)
+    with progress_bar("predicting") as progress:
+        outcomes = segment_images(images, job, progress)
+    for video in videos:
+        with progress_bar(video.source.name) as progress:
+            outcomes.append(segment_film(video, job, progress))
+    failed = [error for error in outcomes if error is not None]
+    before = f", {total - len(outcomes)} of them before" if total > len(outcomes) else ""
+    what = "files" if found.videos else "images"
+    echo(f"{total - len(failed)} of {total} {what} written to {out}{before}{left_alone(found.others)}")
     if failed:
         for other in failed[1:]:
             click.echo(f"segtool: {other}", err=True)
@@ -118,11 +143,12 @@ def _one_folder(images: tuple[str, ...]) -> str:
 
 def _in_bulk(plan: "Plan", address: str) -> None:
     from segtool.runtime.bulk.job import run
+    from segtool.sources import left_alone
 
     with progress_bar("predicting") as progress:
         totals = run(plan, None if address == "local" else address, progress)
     skipped = f", {totals.skipped} of them before" if totals.skipped else ""
-    echo(f"{totals.done} of {totals.found} images written to {plan.out}{skipped}")
+    echo(f"{totals.done} of {totals.found} images written to {plan.out}{skipped}{left_alone(totals.others)}")
     if totals.failed:
         from segtool.errors import SegtoolError
 
@@ -147,87 +173,3 @@ def _in_tiles(predictor: Any, tiles: "Tiles") -> "Predict":
     from segtool.runtime.tiles import predict_tiled
 
     return lambda images: [predict_tiled(predictor, image, tiles) for image in images]
-
-
-class _Pace(NamedTuple):
-    """Images in a run, and runs at once."""
-
-    batch: int
-    concurrency: int
-
-
-def _images(paths: list[Path], predict: "Predict", card: "ModelCard", out: Path, pace: _Pace) -> "list[SegtoolError]":
-    from segtool.images import overlay, read_image, save_image, save_label_map
-    from segtool.runtime.pipeline import run_overlapped
-
-    def write(path: Path, image: "RGB", prediction: "Prediction") -> None:
-        mask, mixed = _results(path, out)
-        save_label_map(mask, prediction.labels, card.colors)
-        save_image(mixed, overlay(image, prediction.labels, card.colors))
-
-    failed = []
-    with progress_bar("predicting") as progress:
-        outcomes = run_overlapped(paths, read_image, predict, write, **pace._asdict())
-        for done, (path, error) in enumerate(outcomes, start=1):
-            if error is not None:
-                failed.append(error.about(path))
-            progress(done, len(paths))
-    return failed
-
-
-def _video(
-    path: Path, predict: "Predict", card: "ModelCard", out: Path, pace: _Pace, frames: bool
-) -> "SegtoolError | None":
-    from segtool.errors import SegtoolError
-    from segtool.images import save_label_map
-    from segtool.runtime.video import segment_video
-
-    def save(number: int, prediction: "Prediction") -> None:
-        save_label_map(out / path.stem / f"{number:06d}.png", prediction.labels, card.colors)
-
-    (target,) = _results(path, out)
-    run = partial(segment_video, path, target, predict, card.colors, **pace._asdict())
-    try:
-        with progress_bar(path.name) as progress:
-            run(each=save if frames else None, progress=progress)
-    except SegtoolError as error:
-        return error
-    return None
-
-
-def _expand(images: list[Path]) -> list[Path]:
-    from segtool.errors import SegtoolError
-    from segtool.images import list_images
-
-    paths = [p for entry in images for p in (list_images(entry) if entry.is_dir() else [entry])]
-    if not paths:
-        raise SegtoolError("no images", where=", ".join(map(str, images)))
-    return paths
-
-
-def _results(path: Path, out: Path) -> list[Path]:
-    """What is written for an image: mask and overlay; for a video: the overlay."""
-    from segtool.images import VIDEO_SUFFIXES
-
-    is_video = path.suffix.lower() in VIDEO_SUFFIXES
-    endings = ["_overlay.mp4"] if is_video else [".png", "_overlay.jpg"]
-    return [out / f"{path.stem}{ending}" for ending in endings]
-
-
-def _check_results(paths: list[Path], out: Path) -> None:
-    """Refuses what would overwrite an image, or one result another."""
-    from segtool.errors import SegtoolError
-
-    given = {path.resolve() for path in paths}
-    sources: dict[Path, Path] = {}
-    for path in paths:
-        for result in _results(path, out):
-            if result.resolve() in given:
-                raise SegtoolError("the result would overwrite an image", where=result, mend="choose another --out")
-            if result in sources:
-                raise SegtoolError(
-                    "two images would write the same result",
-                    where=f"{sources[result]} and {path}",
-                    mend="predict them apart",
-                )
-            sources[result] = path

@@ -71,9 +71,13 @@ def _cases(folder: Path | None, data: str | None, split: str, limit: int) -> "tu
         chosen = even_choice(len(dataset), limit)
         # Of the built-in pictures the truth is for other classes than the model's.
         return (Case(*dataset.load(i)) if data else Case(dataset.load(i).image) for i in chosen), len(chosen)
-    from segtool.images import list_images, read_image
+    from segtool.images import read_image
+    from segtool.sources import find, no_images
 
-    paths = list_images(folder)[:limit]
+    found = find(folder)
+    if not found.images:
+        raise no_images(folder, found.others)
+    paths = [folder / path for path in found.images[:limit]]
     return (Case(read_image(path)) for path in paths), len(paths)
 
 

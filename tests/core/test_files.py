@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import errno
+import hashlib
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.files import atomic_path, ensure_folder, temporary_path, write_json, write_text
+from segtool.files import atomic_path, digest, ensure_folder, temporary_path, write_json, write_text
 from segtool.images import save_label_map
 
 
@@ -80,3 +81,15 @@ def test_a_full_disk_is_one_line(tmp_path):
 def _fill(path: Path, number: int, text: str) -> None:
     with atomic_path(path):
         raise OSError(number, text)
+
+
+def test_a_models_digest_is_of_all_its_files(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"graph")
+    assert digest(model) == hashlib.sha256(b"graph").hexdigest()
+    (tmp_path / "model.onnx.data").write_bytes(b"weights")
+    first = digest(model)
+    (tmp_path / "model.onnx.data").write_bytes(b"others")
+    assert len({first, digest(model), hashlib.sha256(b"graph").hexdigest()}) == 3
+    with pytest.raises(SegtoolError, match="no such model"):
+        digest(tmp_path / "none.onnx")

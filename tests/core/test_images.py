@@ -1,6 +1,8 @@
 """Pictures of every kind become upright RGB bytes, as Pillow's own conversions say."""
 
 import io
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -8,7 +10,15 @@ import pytest
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.images import TooManyPixels, colorize, decode_image, overlay, read_image, save_label_map
+from segtool.images import (
+    TooManyPixels,
+    colorize,
+    decode_image,
+    label_map_note,
+    overlay,
+    read_image,
+    save_label_map,
+)
 
 
 @pytest.fixture
@@ -76,11 +86,11 @@ def test_only_strangers_files_have_a_largest_size(tmp_path, pixels, monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(read_image(tmp_path / "x.png"), pixels)
-    with pytest.raises(TooManyPixels, match="9x6"):
+    with pytest.raises(TooManyPixels, match="6x9"):
         read_image(tmp_path / "x.png", max_pixels=53)
     file = io.BytesIO()
     Image.new("1", (20_000, 10_000)).save(file, "PNG")
-    with pytest.raises(TooManyPixels, match=r"20000x10000 has more than 179\.0 million pixels"):
+    with pytest.raises(TooManyPixels, match=r"10000x20000 has more than 179\.0 million pixels"):
         decode_image(file.getvalue())
     assert Image.MAX_IMAGE_PIXELS == 20  # it is the whole program's
 
@@ -101,3 +111,54 @@ def test_overlay_leaves_the_image_at_zero_and_shows_colours_at_one(pixels):
     labels = np.zeros((6, 9), np.uint8)
     np.testing.assert_array_equal(overlay(pixels, labels, [(9, 8, 7)], 0.0), pixels)
     assert (overlay(pixels, labels, [(9, 8, 7)], 1.0) == (9, 8, 7)).all()
+
+
+def photo_like(height, width):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, 128 + 0 * x], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "form"), [("x.heic", "HEIF"), ("x.avif", "AVIF")])
+def test_pictures_of_phones(tmp_path, name, form):
+    image = photo_like(48, 64)
+    Image.fromarray(image).save(tmp_path / name, form, quality=90)
+    assert np.abs(read_image(tmp_path / name).astype(int) - image).mean() < 6, "but for the compression"
+    with pytest.raises(TooManyPixels, match="an image of 48x64 has more than"):
+        decode_image((tmp_path / name).read_bytes(), 1000)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SegtoolError, match="unreadable image|not an image"):
+        read_image(tmp_path / name)
+
+
+def test_heic_is_named_where_it_is_not_read(tmp_path):
+    """By what the file holds and by its name, in a process without the library."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo_like(48, 64)).save(tmp_path / "in" / "b.heic")
+    (tmp_path / "in" / "b.heic").rename(tmp_path / "in" / "a.jpg")
+    Image.fromarray(photo_like(48, 64)).save(tmp_path / "in" / "b.heic")
+    probe = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from pathlib import Path; from segtool.images import read_image\n"
+        "from segtool.sources import find, left_alone\n"
+        "found = find(Path('in')); print(found.images, left_alone(found.others))\n"
+        "try: read_image(Path('in/a.jpg'))\n"
+        "except Exception as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [
+        "['a.jpg']  (1 other file left alone: b.heic; HEIC: pip install 'segtool[heic]')",
+        "HEIC is not read here: in/a.jpg (pip install 'segtool[heic]', or convert it)",
+    ]
+
+
+def test_a_label_map_keeps_its_note(tmp_path):
+    path = tmp_path / "x.png"
+    save_label_map(path, np.eye(50, dtype=np.uint8), [(0, 0, 0)], note="by whom")
+    assert label_map_note(path) == "by whom"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SegtoolError, match="unreadable image"):
+        label_map_note(path)
+    save_label_map(path, np.array([[0]], np.uint8), [(0, 0, 0)])
+    assert label_map_note(path) == ""

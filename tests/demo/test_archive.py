@@ -33,7 +33,7 @@ def packed(path, files):
 
 
 def segment(path, model, max_pixels=20_000):
-    with zipfile.ZipFile(io.BytesIO(segment_archive(path, model, model.card, max_pixels))) as result:
+    with zipfile.ZipFile(io.BytesIO(segment_archive(path, model, model.card, max_pixels).packed)) as result:
         files = {name: result.read(name) for name in result.namelist()}
     rows = list(csv.DictReader(io.StringIO(files["index.csv"].decode())))
     return files, {row["name"]: row for row in rows}
@@ -42,17 +42,17 @@ def segment(path, model, max_pixels=20_000):
 def test_masks_overlays_and_shares(model, photo, tmp_path):
     files, rows = segment(packed(tmp_path / "a.zip", {"x/a.png": png(photo), "b.png": png(photo[:50])}), model)
     assert set(files) == {
-        "masks/x/a.png.png",
-        "masks/b.png.png",
-        "overlays/x/a.png.jpg",
-        "overlays/b.png.jpg",
+        "x/a.png",
+        "b.png",
+        "x/a_overlay.jpg",
+        "b_overlay.jpg",
         "index.csv",
     }
-    labels = np.array(Image.open(io.BytesIO(files["masks/x/a.png.png"])))
+    labels = np.array(Image.open(io.BytesIO(files["x/a.png"])))
     np.testing.assert_array_equal(labels, model(photo).labels)
-    assert Image.open(io.BytesIO(files["overlays/b.png.jpg"])).size == (131, 50)
+    assert Image.open(io.BytesIO(files["b_overlay.jpg"])).size == (131, 50)
     row = rows["x/a.png"]
-    assert (row["width"], row["height"], row["error"]) == ("131", "97", "")
+    assert (row["mask"], row["height"], row["width"], row["error"]) == ("x/a.png", "97", "131", "")
     for info in model.card.classes:
         assert float(row[info.name]) == pytest.approx((labels == info.id).mean(), abs=1e-6)
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_in_the_index_and_stops_nothing(model, photo, tmp
     assert "more than 0.0 million pixels" in rows["big.png"]["error"]
     assert "unreadable image" in rows["cut.png"]["error"]
     assert rows["good.png"]["error"] == ""
-    assert [name for name in out if name.startswith("masks/")] == ["masks/good.png.png"]
+    assert set(out) == {"good.png", "good_overlay.jpg", "index.csv"}
 
 
 def test_names_do_not_lead_out_of_the_folder(model, photo, tmp_path):
@@ -75,9 +75,22 @@ def test_names_do_not_lead_out_of_the_folder(model, photo, tmp_path):
     assert not any(name.startswith("/") or ".." in name or ":" in name for name in files)
 
 
-def test_what_is_no_image_is_left_alone(model, photo, tmp_path):
-    files = {"a.png": png(photo), "notes.txt": b"x", "__MACOSX/._a.png": b"x", ".hidden.png": b"x"}
-    assert set(segment(packed(tmp_path / "a.zip", files), model)[1]) == {"a.png"}
+def test_what_is_no_image_is_left_alone_and_named(model, photo, tmp_path):
+    files = {"a.png": png(photo), "cut.png": b"", "notes.txt": b"x", "__MACOSX/._a.png": b"x", ".hidden.png": b"x"}
+    path = packed(tmp_path / "a.zip", files)
+    rows = segment(path, model)[1]
+    assert set(rows) == {"a.png", "cut.png", "notes.txt"}
+    assert rows["notes.txt"]["error"] == "left alone: not named as an image"
+    line = segment_archive(path, model, model.card, 20_000).line
+    assert line == "1 of 2 images segmented (1 other file left alone: notes.txt)"
+
+
+def test_images_of_one_name_get_results_of_their_own(model, photo, tmp_path):
+    names = ["a.png", "a.jpg", "../a.png"]
+    files, rows = segment(packed(tmp_path / "a.zip", {n: png(photo[: 40 + i]) for i, n in enumerate(names)}), model)
+    heights = {name: Image.open(io.BytesIO(data)).height for name, data in files.items() if name.endswith(".png")}
+    assert heights == {"a_png.png": 40, "a_jpg.png": 41, "a_png_2.png": 42}
+    assert rows["a.jpg"]["mask"] == "a_jpg.png"
 
 
 def test_what_is_refused(model, photo, tmp_path, monkeypatch):

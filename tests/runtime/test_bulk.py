@@ -1,6 +1,9 @@
 """`segtool predict --address`: every image once, none lost, whatever is killed."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import pytest
 from PIL import Image
 
 from segtool.errors import SegtoolError
+from segtool.files import digest
 from segtool.images import read_image
 from segtool.runtime import Tiles, load, predict_tiled
 from segtool.runtime.bulk import job
@@ -59,12 +63,13 @@ def check_masks(model, images, out, rows):
 
 def test_a_worker_segments_a_block(tiny_onnx, images, tmp_path):
     """Without Ray: the masks are the runtime's, and what fails is written down and stops nothing."""
-    (images / "a" / "00001.gif").write_bytes(b"hello")
+    (images / "a" / "00001.txt").write_bytes(b"hello")
     (images / "a" / "cut.png").write_bytes((images / "a" / "00000.png").read_bytes()[:400])
     source, target = Storage.at(str(images)), Storage.at(str(tmp_path / "out"))
-    paths = [*source.files(), "a/gone.png"]
+    paths = [*source.found(target).images, "a/gone.png"]
     worker = Worker(Work(source, target, str(tiny_onnx), batch=3))
-    assert worker({"path": np.array(paths)}) == {"done": [12], "failed": [2]}
+    names = [path.partition(".")[0] for path in paths]
+    assert worker({"path": np.array(paths), "name": np.array(names)}) == {"done": [12], "failed": [2]}
     rows = read_index(target).to_pylist()
     assert [row["path"] for row in rows] == paths
     assert {row["path"]: row["error"] for row in rows if row["error"]} == {
@@ -80,9 +85,49 @@ def test_a_worker_cuts_tiles(tiny_onnx, tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "in" / "x.png")
     tiles = Tiles(64, 64, 16)
     worker = Worker(Work(Storage.at(str(tmp_path / "in")), Storage.at(str(tmp_path)), str(tiny_onnx), tiles=tiles))
-    worker({"path": np.array(["x.png"])})
+    worker({"path": np.array(["x.png"]), "name": np.array(["x"])})
     expected = predict_tiled(load(tiny_onnx), photo, tiles).labels
-    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "masks" / "x.png.png")), expected)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "x.png")), expected)
+
+
+def test_masks_keep_their_names_whatever_comes_and_goes(tiny_onnx, tmp_path, monkeypatch):
+    """Two images of one name; then one is gone, and another takes its place."""
+    monkeypatch.setattr(job, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(job, "check_resources", lambda replicas, each: None)
+    monkeypatch.setattr(
+        job, "_segment", lambda work, names, plan, progress: asked.append(names) or _recorded(work, names)
+    )
+    asked, folder = [], tmp_path / "in"
+    plan = job.Plan(model=tiny_onnx, images=str(folder), out=str(folder / "out"))
+
+    def names_of(*paths):
+        shutil.rmtree(folder / "x", ignore_errors=True)
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(b"")
+        totals = job.run(plan, None)
+        assert (totals.found, totals.others) == (len([p for p in paths if "txt" not in p]), ["x/notes.txt"])
+        return asked.pop()
+
+    assert names_of("x/a.jpg", "x/b.jpg", "x/notes.txt") == {"x/a.jpg": "x/a", "x/b.jpg": "x/b"}
+    assert names_of("x/a.jpg", "x/a.gif", "x/notes.txt") == {"x/a.gif": "x/a_gif"}
+    assert names_of("x/b.bmp", "x/notes.txt") == {"x/b.bmp": "x/b_bmp"}, "x/b.png is of an image that is gone"
+
+
+def test_results_from_before_masks_had_the_names_of_images(tiny_onnx, images, tmp_path, monkeypatch):
+    out = Storage.at(str(tmp_path / "out"))
+    before = {"model_sha256": digest(tiny_onnx), "images": str(images), "tiles": None}
+    out.write("job.json", json.dumps({**before, "classes": load(tiny_onnx).card.names}).encode())
+    write_part(out, [{"path": path, "mask": f"masks/{path}.png"} for path in Storage.at(str(images)).files()])
+    monkeypatch.setattr(job, "connected", lambda address: pytest.fail("there is nothing to do"))
+    totals = job.run(job.Plan(model=tiny_onnx, images=str(images), out=str(tmp_path / "out")), None)
+    assert (totals.done, totals.skipped) == (12, 12)
+
+
+def _recorded(work, names):
+    for name in names.values():
+        work.out.write(f"{name}.png", b"")
+    write_part(work.out, [{"path": path, "mask": f"{name}.png"} for path, name in names.items()])
 
 
 def test_the_index_has_every_image_once(tmp_path):
@@ -91,7 +136,7 @@ def test_the_index_has_every_image_once(tmp_path):
     write_part(target, [{"path": "b", "error": "broken"}, {"path": "a", "mask": "masks/a.png"}])
     write_part(target, [{"path": "a", "mask": "masks/a.png"}])  # a block that was done twice
     assert merge_parts(target)["path"].to_pylist() == ["a", "b"]
-    assert target.files("index", (".parquet",)) == []
+    assert target.files("index") == []
     write_part(target, [{"path": "b", "mask": "masks/b.png"}])  # what had failed, tried again
     rows = {row["path"]: row for row in merge_parts(target).to_pylist()}
     assert rows["b"]["error"] is None
@@ -137,8 +182,8 @@ def test_results_of_different_jobs_are_not_mixed(tiny_onnx, images, tmp_path):
     [
         ({"images": "nowhere"}, "no such file or folder: nowhere"),
         ({"images": ".", "out": "../out"}, "no images"),
-        ({"images": ".", "out": "masks"}, "masks would lie among the images: masks"),
-        ({"images": ".", "out": "../empty"}, "masks would lie among the images: ../empty"),
+        ({"images": ".", "out": "masks"}, "no images: . .there is 1 other file: file"),
+        ({"images": ".", "out": "../empty"}, "results would lie among the images: ../empty"),
         ({"images": "what://x"}, "cannot be read"),
         ({"model": "none.onnx"}, "no such model: none.onnx"),
         ({"out": "file/out"}, "cannot write"),
@@ -158,12 +203,12 @@ def test_what_cannot_be_done_is_said_before_ray_starts(tiny_onnx, images, tmp_pa
 def test_ten_thousand_images_killed_and_resumed(tiny_onnx, tmp_path):
     model, images, out, kills = tiny_onnx, make_images(tmp_path / "images", 10_000), tmp_path / "out", 3
     (images / "a" / "broken.png").write_bytes(b"hello")
-    paths = Storage.at(str(images)).files()
+    paths = Storage.at(str(images)).found(Storage.at(str(out))).images
     done = 0
     for _ in range(kills):
         process = predict(model, images, out, "--batch", "8")
         wanted, end = done + len(paths) // (2 * kills), time.monotonic() + 300
-        while (done := len(list(out.glob("masks/*/*.png")))) < wanted:
+        while (done := len(list(out.glob("*/*.png")))) < wanted:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, f"{done} of {wanted}"
             time.sleep(0.1)
@@ -179,7 +224,7 @@ def test_ten_thousand_images_killed_and_resumed(tiny_onnx, tmp_path):
     rows = pq.read_table(out / INDEX).to_pylist()
     assert [row["path"] for row in rows] == paths, "every image once"
     assert [row["path"] for row in rows if row["error"]] == ["a/broken.png"]
-    masks = sorted(str(p.relative_to(out)) for p in out.glob("masks/*/*.png"))
+    masks = sorted(str(p.relative_to(out)) for p in out.glob("*/*.png"))
     assert masks == sorted(row["mask"] for row in rows if row["mask"])
     check_masks(load(model), images, out, [row for row in rows if row["mask"]][:: len(rows) // 20])
 
@@ -206,13 +251,13 @@ def test_object_storage(tiny_onnx, images, monkeypatch):
         stdout, stderr = process.communicate(timeout=200)
         assert process.returncode == 0, stderr
         assert stdout.startswith("12 of 12 images written to s3://images/out")
-        found = {entry["Key"] for entry in client.list_objects_v2(Bucket="images", Prefix="out/masks")["Contents"]}
-        wanted = {f"out/masks/{path.relative_to(images)}.png" for path in images.rglob("*.*")}
-        assert wanted <= found
+        found = {entry["Key"] for entry in client.list_objects_v2(Bucket="images", Prefix="out/")["Contents"]}
+        sources = {f"out/{path.relative_to(images).with_suffix('.png')}": path for path in images.rglob("*.*")}
+        assert {key for key in found if not key.endswith("/")} == {*sources, "out/index.parquet", "out/job.json"}
         model = load(tiny_onnx)
-        for key in sorted(wanted)[:3]:
+        for key in sorted(sources)[:3]:
             mask = np.array(Image.open(client.get_object(Bucket="images", Key=key)["Body"]))
-            image = read_image(images / key.removeprefix("out/masks/").removesuffix(".png"))
+            image = read_image(sources[key])
             np.testing.assert_array_equal(mask, model(image).labels)
     finally:
         server.stop()
