@@ -18,6 +18,7 @@ from segtool.demo.crf import Tuner, changed, sliders
 from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.many import many_images
 from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
+from segtool.demo.refusal import refusal
 from segtool.errors import SegtoolError
 from segtool.images import RGB, read_image
 from segtool.prediction import Prediction
@@ -161,9 +162,9 @@ def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., An
         try:
             return preprocess(payload)
         except Image.DecompressionBombError as error:
-            raise gr.Error("That image is far too large.") from error
+            raise refusal("That image is far too large.") from error
         except (UnidentifiedImageError, OSError) as error:
-            raise gr.Error("That file is not an image.") from error
+            raise refusal("That file is not an image.") from error
 
     return checked
 
@@ -171,7 +172,7 @@ def _naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., An
 def _segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[..., list[Any]]:
     def segment(path: str | None, opacity: float, only: list[int], chosen: str, other: str) -> list[Any]:
         if path is None:
-            raise gr.Error("Upload an image first.")
+            raise refusal("Upload an image first.")
         try:
             start = time.perf_counter()
             image = read_image(Path(path), max_pixels)
@@ -181,7 +182,7 @@ def _segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[...
             second = models[other](image) if other else None
         except SegtoolError as error:
             # The path is the server's temporary file, of no use to the person.
-            raise gr.Error(error.what) from error
+            raise refusal(error.what) from error
         result = Result(image, prediction, seconds, second, (chosen, other), read - start)
         return _answers(result, models[chosen].card, opacity, only)
 
@@ -225,9 +226,9 @@ def _measurer(stages: Mapping[str, Stages]) -> Callable[..., str]:
 
     def measure(result: Result | None, chosen: str) -> str:
         if result is None or result.names[0] != chosen:  # the sliders' answer is not the model's
-            raise gr.Error("Segment an image with this model first.")
+            raise refusal("Segment an image with this model first.")
         if chosen not in stages:
-            raise gr.Error("Only what ONNX Runtime runs can be measured in parts.")
+            raise refusal("Only what ONNX Runtime runs can be measured in parts.")
         shares = stages[chosen](result.image)
         rows = [
             f"| {name} | {1000 * share * result.seconds:.0f} ms | {100 * share:.0f} % |"

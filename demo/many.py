@@ -9,6 +9,7 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from segtool.card import ModelCard
 from segtool.demo.archive import MAX_IMAGES, Predict, segment_archive
+from segtool.demo.refusal import refusal
 from segtool.errors import SegtoolError
 
 
@@ -43,7 +44,7 @@ def _segmenter(
     # gradio gives a Progress to whatever has one as a default.
     def segment(path: str | None, chosen: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         if path is None:
-            raise gr.Error("Upload a zip file first.")
+            raise refusal("Upload a zip file first.")
 
         def show(done: int, total: int) -> None:
             progress((done, total), unit="images")
@@ -51,7 +52,7 @@ def _segmenter(
         try:
             packed, line = segment_archive(Path(path), models[chosen], card, max_pixels, show)
         except SegtoolError as error:
-            raise gr.Error(error.what) from error
+            raise refusal(error.what) from error
         gr.Info(line)
         # In gradio's cache, which is emptied with what else the visitor left.
         return save_bytes_to_cache(packed, "masks.zip", answer.GRADIO_CACHE)

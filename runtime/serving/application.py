@@ -4,6 +4,7 @@ import base64
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segtool.card import ModelCard
 from segtool.runtime.serving.answers import Answer, Form
@@ -42,7 +44,7 @@ _REFUSALS = {
     413: "file or image too large",
     415: "not an image",
     422: "a damaged image, or not of the size that the model takes",
-    503: "busy: try again after Retry-After seconds",
+    503: "busy, or the server is ending: try again after Retry-After seconds",
     504: "no answer in time",
 }
 
@@ -50,11 +52,11 @@ _REFUSALS = {
 class Models(Protocol):
     """What runs the models."""
 
-    def admit(self, model: str) -> None:
-        """Whether one more request may come; asked before its body is read, and by `segment` again.
+    def accepted(self, model: str) -> AbstractAsyncContextManager[None]:
+        """Lets in one more request, before its body is read, until the block is left: it is answered.
 
         Raises:
-            Refusal: enough are waiting.
+            Refusal: enough are waiting, or the server is ending.
         """
         ...
 
@@ -67,7 +69,11 @@ class Models(Protocol):
         ...
 
     async def missing(self) -> list[str]:
-        """The models that nothing runs at the moment."""
+        """The models that nothing runs at the moment.
+
+        Raises:
+            Refusal: the server is ending.
+        """
         ...
 
     def count(self, model: str, status: int, seconds: float) -> None:
@@ -85,6 +91,7 @@ def build_application(
         auth: name and password that every request must give (HTTP basic), except those for health and readiness.
     """
     app = FastAPIOffline(title="segtool", summary="Semantic segmentation of images", version="1")
+    app.add_middleware(_HeadAsGet)
     uploads = Uploads(limits)
     model_names = list(cards)
 
@@ -153,9 +160,9 @@ def build_application(
         try:
             if model not in cards:
                 raise Refusal(404, "no such model", f"there is {', '.join(model_names)}")
-            models.admit(model)
-            data = await uploads.read(request.stream(), _media_type(request), _announced(request))
-            answer = await models.segment(model, data, format)
+            async with models.accepted(model):
+                data = await uploads.read(request.stream(), _media_type(request), _announced(request))
+                answer = await models.segment(model, data, format)
             status = 200
         except Refusal as refusal:
             status = refusal.status
@@ -166,6 +173,18 @@ def build_application(
         return Response(answer.body, media_type=answer.media_type, headers={"Server-Timing": timing})
 
     return app
+
+
+class _HeadAsGet:
+    """Whoever watches over a server often asks with HEAD, which FastAPI's routes do not know. No body is sent: the
+    server below sees what was asked."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asks_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if asks_head else scope, receive, send)
 
 
 def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:

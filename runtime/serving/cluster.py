@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 _GATEWAY = "_gateway"  # no model can have that name
+_SLACK = 5.0  # seconds to wait longer than the gateway does
 _OURS = f"{SegtoolError.__module__}.{SegtoolError.__qualname__}: "
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}  # the metrics count requests
 
@@ -34,6 +35,7 @@ class Plan:
         batch: images at most in one run.
         batch_seconds: that an image waits for others.
         metrics_port: of Prometheus metrics, when Ray is started here; chosen by Ray when None.
+        grace: seconds for requests that are inside when the server ends.
     """
 
     models: dict[str, Path]
@@ -48,6 +50,12 @@ class Plan:
     metrics_port: int | None = None
     auth: tuple[str, str] | None = None
     limits: Limits = field(default_factory=Limits)
+    grace: float | None = None
+
+    @property
+    def last_answers_seconds(self) -> float:
+        """For requests that are inside when the server ends; all that they may take, unless `grace` says otherwise."""
+        return self.limits.upload_seconds + self.limits.answer_seconds if self.grace is None else self.grace
 
     @property
     def inside(self) -> int:
@@ -58,7 +66,8 @@ class Plan:
 
 @contextmanager
 def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
-    """Serves until the block is left.
+    """Serves until the block is left. Then what is inside is answered, unless a KeyboardInterrupt comes, and what comes
+    is refused.
 
     Args:
         address: of a Ray cluster; Ray is started on this machine, for it alone, when None.
@@ -76,6 +85,7 @@ def serving(plan: Plan, address: str | None = None) -> Iterator[None]:
         _start(plan, cards)
         try:
             yield
+            _drain(plan.last_answers_seconds)
         finally:
             _end()
 
@@ -106,6 +116,23 @@ def _start(plan: Plan, cards: dict[str, ModelCard]) -> None:
         reasons = {d.message.strip().splitlines()[-1].removeprefix(_OURS) for d in details.values() if d.message}
         serve.delete(APPLICATION)
         raise SegtoolError(f"the models could not be started: {'; '.join(sorted(reasons)) or error}") from error
+
+
+def _drain(seconds: float) -> None:
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    from segtool.runtime.serving.gateway import APPLICATION
+
+    # A gateway that has died has nobody to answer.
+    with suppress(RayError, RayServeException, TimeoutError):
+        gateway = serve.get_app_handle(APPLICATION)
+        gateway._init(_run_router_in_separate_loop=True)  # this thread has no loop, whatever Serve's processes use
+        try:
+            gateway.drain.remote(seconds).result(timeout_s=seconds + _SLACK)
+        except KeyboardInterrupt:
+            gateway.drain.remote(0.0).result(timeout_s=_SLACK)
 
 
 def _end() -> None:

@@ -1,6 +1,8 @@
 """The HTTP server as a Ray Serve deployment: it passes images on to replicas, and again if one dies."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -17,7 +19,7 @@ from segtool.runtime.serving.limits import Limits, Refusal
 from segtool.runtime.serving.sockets import listening
 
 APPLICATION = "segtool"
-_LAST_ANSWERS = 10  # seconds that they may take when the server ends
+_LAST_ANSWERS = 10  # seconds that their last bytes may take when the server ends
 _SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
 
@@ -45,6 +47,8 @@ class Gateway:
     ) -> None:
         self.handles, self.limits, self.inside = handles, limits, inside
         self._inside = dict.fromkeys(handles, 0)
+        self._accepted: set[asyncio.Timeout] = set()
+        self._ending = False
         self._requests = Counter("segtool_requests", "Requests answered", ("model", "status"))
         self._seconds = Histogram("segtool_request_seconds", "Seconds to the answer", _SECONDS, ("model",))
         parsed = {name: parse_card(text, name) for name, text in cards.items()}
@@ -63,17 +67,52 @@ class Gateway:
         if self._serving.done():
             raise RuntimeError("the HTTP server has ended")
 
+    async def drain(self, seconds: float) -> None:
+        """Refuses new requests from now on, and returns when the others are answered.
+
+        Args:
+            seconds: after which those that are not are refused too.
+        """
+        self._ending = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self._accepted and loop.time() < end:
+            await asyncio.sleep(0.05)
+        for one in self._accepted:
+            one.reschedule(loop.time())
+        while self._accepted:
+            await asyncio.sleep(0.01)
+
     async def __del__(self) -> None:
-        """Serve waits for this when the application is deleted: the requests that are inside are answered first."""
+        """Serve waits for this when the application is deleted: what has been answered is sent to its end."""
         self._server.should_exit = True
         await self._serving
 
-    def admit(self, model: str) -> None:
+    @asynccontextmanager
+    async def accepted(self, model: str) -> AsyncIterator[None]:
+        self._check_ending()
+        self._check_room(model)
+        try:
+            async with asyncio.timeout(None) as until:
+                self._accepted.add(until)
+                yield
+        except TimeoutError as error:
+            if not until.expired():
+                raise
+            raise Refusal(503, "the server ended before the answer was there", "send it again") from error
+        finally:
+            self._accepted.discard(until)
+
+    def _check_ending(self) -> None:
+        if self._ending:
+            raise Refusal(503, "the server is ending", "try again later")
+
+    def _check_room(self, model: str) -> None:
         if self._inside[model] >= self.inside:
             raise Refusal(503, "too many requests are waiting", "try again later")
 
     async def segment(self, model: str, data: bytes, form: Form) -> Answer:
-        self.admit(model)
+        self._check_room(model)
         self._inside[model] += 1
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
@@ -96,6 +135,7 @@ class Gateway:
                 await asyncio.sleep(0.1)
 
     async def missing(self) -> list[str]:
+        self._check_ending()
         status: Any = await asyncio.to_thread(serve.status)
         deployments = status.applications[APPLICATION].deployments
         return [n for n in self.handles if not deployments[n].replica_states.get(ReplicaState.RUNNING)]

@@ -39,12 +39,12 @@ def command(
     visitor = parse_auth(auth)
     offered, stages = _offered(models)
     page = build_demo(offered, examples, int(1e6 * max_megapixels), tuner=_tuner(models), stages=stages)
-    echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
     try:
         page.launch(
             server_name=host,
             server_port=port,
             quiet=True,
+            prevent_thread_lock=True,
             footer_links=["api"],
             auth=visitor,
             max_file_size=MAX_FILE,
@@ -52,6 +52,8 @@ def command(
         )
     except OSError as error:
         raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
+    echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
+    page.block_thread()
 
 
 class _Later:

@@ -24,6 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 @click.option("--batch-wait", default=5.0, show_default=True, type=click.FloatRange(0), help="In ms, for others.")
 @click.option("--queue", default=32, show_default=True, type=click.IntRange(0), help="Requests that may wait.")
 @click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In s.")
+@click.option("--grace", type=click.FloatRange(0), help="At the end, for answers, in s.  [default: --timeout + 15]")
 @click.option("--max-megapixels", default=16.0, show_default=True, help="Largest image that is accepted.")
 @click.option("--max-megabytes", default=32.0, show_default=True, help="Largest file that is accepted.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus, on this machine.")
@@ -41,6 +42,7 @@ def command(
     batch_wait: float,
     queue: int,
     timeout: float,
+    grace: float | None,
     max_megapixels: float,
     max_megabytes: float,
     metrics_port: int | None,
@@ -50,6 +52,8 @@ def command(
     """Serve exported MODELs over HTTP with Ray Serve, each as /models/NAME/segment.
 
     A run folder stands for its model.onnx. With --address every node must find the models at the same path.
+
+    Ctrl-C answers the requests that are inside, and refuses new ones with 503 meanwhile; pressed again, it refuses all.
     """
     from segtool.runtime.serving.cluster import Plan, serving
     from segtool.runtime.serving.limits import Limits
@@ -74,6 +78,7 @@ def command(
         metrics_port=metrics_port,
         auth=parse_auth(auth),
         limits=limits,
+        grace=grace,
     )
     echo("starting (some seconds)")
     with serving(plan, address):
@@ -81,15 +86,23 @@ def command(
             echo(f"http://{host}:{port}/models/{name}/segment")
         echo(f"documentation: http://{host}:{port}/docs  (Ctrl-C ends it)")
         _until_interrupted()
+        echo("answering the requests that are inside  (Ctrl-C refuses them)")
 
 
 def _until_interrupted() -> None:
+    """Returns at the first signal; the next one is a KeyboardInterrupt, wherever it comes."""
     import signal
     import threading
 
     stop = threading.Event()
+
+    def handle(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, handle)
     stop.wait()
 
 

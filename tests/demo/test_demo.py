@@ -4,6 +4,10 @@ import base64
 import io
 import json
 import re
+import signal
+import socket
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -147,6 +151,37 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(url, tmp_pa
     Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png")
     with pytest.raises(AppError, match="an image of 5000x5000 has more than 0.0 million pixels"):
         Client(url, verbose=False).predict(handle_file(str(tmp_path / "large.png")), 0.5, [], api_name="/segment")
+
+
+def test_bad_uploads_leave_no_traceback_in_the_log(url, tmp_path, capfd):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png")
+    (tmp_path / "bad.png").write_bytes(b"hello")
+    (tmp_path / "bad.zip").write_bytes(b"hello")
+    client = Client(url, verbose=False)
+    for name in ("large.png", "bad.png"):
+        with pytest.raises(AppError):
+            client.predict(handle_file(str(tmp_path / name)), 0.5, [], api_name="/segment")
+    with pytest.raises(AppError, match="not a zip file"):
+        client.predict(handle_file(str(tmp_path / "bad.zip")), "tiny", api_name="/segment_zip")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+def test_the_command_serves_when_it_says_so(tiny_onnx):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "segtool", "demo", str(tiny_onnx), "--port", str(port)]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"segtool: cannot listen on 127.0.0.1:{port} (choose another --port)\n"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"serving on http://127.0.0.1:{port}  (Ctrl-C ends it)\n"
+        assert httpx.get(f"http://127.0.0.1:{port}/config", timeout=30).status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 def test_a_file_that_is_too_large_is_refused(url, tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import random
@@ -35,9 +36,11 @@ class Local:
         self.gone = []
         self.full = False
 
-    def admit(self, model):
+    @contextlib.asynccontextmanager
+    async def accepted(self, model):
         if self.full:
             raise Refusal(503, "too many requests are waiting", "try again later")
+        yield
 
     async def segment(self, model, data, form):
         try:
@@ -277,6 +280,12 @@ def test_ready_names_the_models_that_do_not_run(ask, local):
         refused(ask("GET", "/ready"), 503, "not running: tiny")
     finally:
         local.gone = []
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/models", "/docs"])
+def test_head_is_answered_as_get(ask, path):
+    assert ask("HEAD", path).status_code == 200
+    assert ask("HEAD", SEGMENT).status_code == 405
 
 
 def test_models_are_described(ask, local):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -35,6 +36,8 @@ def bodies(photo):
 
 def test_masks_are_the_runtimes(server, tiny_onnx, photo):
     assert httpx.get(f"{server.root}/ready", timeout=30).status_code == 200
+    head = httpx.head(f"{server.root}/health", timeout=30)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "2")
     answer = httpx.post(server.url, content=png(photo), timeout=60)
     mask = np.array(Image.open(io.BytesIO(answer.content)))
     np.testing.assert_array_equal(mask, load(tiny_onnx)(photo).labels)
@@ -183,11 +186,55 @@ def test_a_gateway_that_is_killed_comes_back(tmp_path, tiny_onnx, photo):
                 status = httpx.post(server.url, content=png(photo), timeout=60).status_code
 
 
+class Slow:
+    """Requests that take longer than anything waits by itself: each waits for more images in its batch."""
+
+    OPTIONS = ("--batch", "32", "--batch-wait", "25000")
+
+    def __init__(self, server, body, count):
+        self.server = server
+        self.pool = ThreadPoolExecutor(count)
+        self.answers = [self.pool.submit(httpx.post, server.url, content=body, timeout=120) for _ in range(count)]
+        time.sleep(2)
+
+    def press_ctrl_c(self):
+        """As a terminal does: every process of the command gets it."""
+        os.killpg(self.server.process.pid, signal.SIGINT)
+
+    def done(self):
+        return [answer for answer in self.answers if answer.done()]
+
+    def statuses(self):
+        return [answer.result(60).status_code for answer in self.answers]
+
+
 @pytest.mark.slow
-def test_what_is_inside_at_the_end_is_answered(tmp_path, tiny_onnx, photo):
-    """The image waits two seconds for others, and in the first of them the server is told to end."""
-    with running(tiny_onnx, tmp_path / "log.txt", "--batch", "4", "--batch-wait", "2000") as server:
-        teller = threading.Timer(1.0, server.process.send_signal, [signal.SIGTERM])
-        teller.start()
-        assert httpx.post(server.url, content=png(photo), timeout=60).status_code == 200
+def test_what_is_inside_at_the_end_is_answered_and_what_comes_is_refused_at_once(tmp_path, tiny_onnx, photo):
+    with running(tiny_onnx, tmp_path / "log.txt", *Slow.OPTIONS) as server:
+        slow = Slow(server, png(photo), 12)
+        slow.press_ctrl_c()
+        time.sleep(1)
+        for method, address in (("POST", server.url), ("GET", f"{server.root}/ready")):
+            new = httpx.request(method, address, content=png(photo), timeout=60)
+            assert (new.status_code, new.headers["retry-after"]) == (503, "1")
+            assert new.json() == {"error": "the server is ending", "mend": "try again later"}
+        assert slow.done() == [], "they are still inside"
+        assert slow.statuses() == [200] * 12
+        server.process.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["a second Ctrl-C", "--grace"])
+def test_requests_are_refused_where_nobody_waits_for_them(tmp_path, tiny_onnx, photo, by):
+    grace = ("--grace", "1") if by == "--grace" else ()
+    with running(tiny_onnx, tmp_path / "log.txt", *Slow.OPTIONS, *grace) as server:
+        slow = Slow(server, png(photo), 3)
+        slow.press_ctrl_c()
+        if by != "--grace":
+            time.sleep(1)
+            assert slow.done() == []
+            slow.press_ctrl_c()
+        answers = [answer.result(20) for answer in slow.answers]  # before they would have been answered
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert answers[0].json() == {"error": "the server ended before the answer was there", "mend": "send it again"}
         server.process.wait(60)
