@@ -272,7 +272,7 @@ def _timing(result: Result, drawing: float) -> str:
     height, width = result.prediction.labels.shape
     steps = [("reading", result.read), ("model", result.seconds), ("drawing", drawing)]
     parts = [
-        f"{width}x{height} pixels",
+        f"{height}x{width} pixels",
         " + ".join(f"{name} **{1000 * seconds:.0f} ms**" for name, seconds in steps),
         f"mean confidence {result.prediction.confidence.mean():.2f}",
     ]

@@ -21,6 +21,10 @@ from segtool.train.models import Segmenter
 _TOLERANCE = {"float32": 1e-3, "float16": 3e-2}
 _CRF_STEPS = {"spatial_filter": "spatial", "bilateral_filter": "bilateral", "mean_field_update": "update"}
 _INPUT = "network input"
+_QUANTISED = {
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "QuantizeLinear",
+}  # fmt: skip
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -67,6 +71,13 @@ def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision
             portable_is_right = native and _error(bodies[node], expected[_key(node)]) <= _TOLERANCE[precision]
             return Difference(node, error, _cause(node, got[node], precision, portable_is_right))
     return Difference("output", 0.0, "all layers agree, so labels differ where two classes are nearly as probable")
+
+
+def quantised_nodes(model: Path) -> str:
+    """Which of a file's operators compute in 8 bits, and how many there are; empty if none do."""
+    kinds = Counter(node.op_type for node in onnx.load(model, load_external_data=False).graph.node)
+    found = {kind: count for kind, count in sorted(kinds.items()) if kind in _QUANTISED}
+    return ", ".join(f"{count} {kind}" for kind, count in found.items())
 
 
 def torch_tensors(segmenter: Segmenter, image: NDArray[np.uint8]) -> Tensors:

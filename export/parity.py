@@ -12,7 +12,7 @@ import segtool.runtime
 from segtool.card import METADATA_KEY, ModelCard, ParityRecord, parse_card
 from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
-from segtool.export.bisect import first_difference
+from segtool.export.bisect import first_difference, quantised_nodes
 from segtool.export.difference import Case, Difference, Limits
 from segtool.files import atomic_path
 from segtool.images import resized
@@ -133,5 +133,8 @@ def _explained(
         return record
     if backend.card.precision == "int8":  # its layers are other layers than PyTorch's
         return record.model_copy(update={"culprit": "8 bits do not do here: calibrate with more images, or use --fp16"})
-    culprit = first_difference(run, model, image, backend.card.precision, backend.backend.native)
-    return record.model_copy(update={"culprit": str(culprit)})
+    if added := quantised_nodes(model):
+        culprit = f"8-bit nodes that segtool export did not write ({added}): use segtool export --int8 --calibrate"
+        return record.model_copy(update={"culprit": culprit})
+    first = first_difference(run, model, image, backend.card.precision, backend.backend.native)
+    return record.model_copy(update={"culprit": str(first)})

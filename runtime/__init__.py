@@ -4,12 +4,12 @@
 >>> model = segtool.runtime.load("model.onnx")            # doctest: +SKIP
 >>> prediction = model(image)                             # doctest: +SKIP
 
-`image` is uint8 [H,W,3] RGB; the answer is a `segtool.prediction.Prediction`.
+`image` is uint8 [H,W,3] RGB, a PIL image or the path of a file; the answer is a `segtool.prediction.Prediction`.
 """
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from segtool.card import ModelCard
 from segtool.engine import read_record
@@ -38,6 +38,8 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
         SegtoolError: not such a file, or the backend cannot run here.
     """
     path = Path(path)
+    if backend not in get_args(BackendName):
+        raise SegtoolError(f"there is no backend {backend}", mend=f"one of {', '.join(get_args(BackendName))}")
     if path.suffix not in (".onnx", ".engine"):
         raise SegtoolError(
             "the runtime runs .onnx and .engine files", where=path, mend="segtool export RUN writes an .onnx"

@@ -86,10 +86,11 @@ def check_size(shape: tuple[int, ...], size: tuple[int | None, int | None]) -> N
     Raises:
         SegtoolError: it was exported for another.
     """
+    tile = "x".join(str(want or have) for have, want in zip(shape, size, strict=True))
     for have, want, side in zip(shape, size, ("height", "width"), strict=True):
         if want is not None and have != want:
             raise SegtoolError(
                 f"the model was exported for {side} {want}",
                 where=f"image of {have}",
-                mend="resize the image, or segtool predict --tile",
+                mend=f"resize the image, or use tiles: --tile {tile}",
             )

@@ -1,21 +1,22 @@
 """A deployed model, whatever runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
+from segtool.images import RGB
 from segtool.prediction import Prediction
 from segtool.runtime.backend import Backend, DeviceOutputs, Outputs, check_size
-
-Image = NDArray[np.uint8]
+from segtool.runtime.inputs import ImageLike, as_image, as_images
 
 
 class Model:
-    """Callable on uint8 [H,W,3] RGB images of any size (or the fixed size of the export), from several threads.
+    """Callable on RGB images of any size (or the fixed size of the export), from several threads.
+
+    An image is uint8 [H,W,3], a PIL image, or the path of a file.
 
     Attributes:
         backend: what runs it.
@@ -28,29 +29,34 @@ class Model:
         self.card: ModelCard = backend.card
         self.concurrency = backend.concurrency
 
-    def __call__(self, image: Image) -> Prediction:
+    def __call__(self, image: ImageLike) -> Prediction:
         """Segments one image.
 
         Raises:
-            SegtoolError: not uint8 [H,W,3], or not of the model's fixed size.
+            SegtoolError: no image, an array that is not uint8 [H,W,3], or not of the model's fixed size.
         """
-        return self.batch([image])[0]
+        return self.batch([as_image(image)])[0]
 
-    def batch(self, images: Sequence[Image]) -> list[Prediction]:
+    def batch(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Segments images of one size in one run.
 
+        Args:
+            images: a list of them, or uint8 [N,H,W,3].
+
         Raises:
-            SegtoolError: not uint8 [H,W,3], of several sizes, or not of the model's fixed size.
+            SegtoolError: no images, arrays that are not uint8 [H,W,3], of several sizes, or not of the model's fixed
+                size.
         """
-        if not images:
+        arrays = as_images(images)
+        if not arrays:
             return []
-        for image in images:
-            self.check(image)
-        if len({image.shape for image in images}) > 1:
-            sizes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
+        for array in arrays:
+            self.check(array)
+        if len({array.shape for array in arrays}) > 1:
+            sizes = ", ".join(f"{array.shape[0]}x{array.shape[1]}" for array in arrays)
             raise SegtoolError("images of one batch must have one size", where=sizes, mend="run them one at a time")
-        outputs = self.backend.run(np.stack(images))
-        return [_prediction(outputs, i) for i in range(len(images))]
+        outputs = self.backend.run(np.stack(arrays))
+        return [_prediction(outputs, i) for i in range(len(arrays))]
 
     def on_device(self, images: Any) -> DeviceOutputs:
         """Segments a batch that is where the model runs, and leaves the outputs there.
@@ -68,14 +74,12 @@ class Model:
         """
         return self.backend.run_on_device(images)
 
-    def check(self, image: Image) -> None:
-        """Whether the model takes an image.
+    def check(self, image: RGB) -> None:
+        """Whether the model takes an image uint8 [H,W,3] of this size.
 
         Raises:
-            SegtoolError: not uint8 [H,W,3], or not of the model's fixed size.
+            SegtoolError: not of the model's fixed size.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise SegtoolError("an image must be uint8 [H,W,3]", where=f"{image.dtype} {list(image.shape)}")
         check_size(image.shape[:2], self.backend.size)
 
 

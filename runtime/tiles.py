@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
+from segtool.runtime.inputs import ImageLike, as_image
 
 
 class Tiles(NamedTuple):
@@ -49,18 +50,28 @@ class _Span(NamedTuple):
     last: int
 
 
-def predict_tiled(
-    model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles
-) -> Prediction:
+def predict_tiled(model: Callable[[NDArray[np.uint8]], Prediction], image: ImageLike, tiles: Tiles) -> Prediction:
     """Segments an image tile by tile; every pixel is taken from the one tile that sees most around it.
 
     Args:
-        image: uint8 [H,W,3]. One that is not larger than a tile is run as it is, unless the model has a fixed size.
+        model: a `segtool.runtime.Model`, or any other function of uint8 [H,W,3].
+        image: uint8 [H,W,3], a PIL image or a path. One that is not larger than a tile is run as it is; where the model
+            takes one size alone, it is continued by its mirror image.
 
     Raises:
-        SegtoolError: tiles that do not overlap as they should, or an image smaller than a fixed tile.
+        SegtoolError: tiles that do not overlap as they should, or are not of the model's fixed size.
     """
     check_tiles(tiles)
+    image = as_image(image)
+    height, width = image.shape[:2]
+    whole = _stitched(model, _continued(image, model), tiles)
+    parts: dict[str, Any] = {
+        name: None if part is None else part[..., :height, :width] for name, part in whole._asdict().items()
+    }
+    return Prediction(**parts)
+
+
+def _stitched(model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles) -> Prediction:
     rows, columns = (
         list(_spans(side, tile, tiles.overlap)) for side, tile in zip(image.shape, tiles[:2], strict=False)
     )
@@ -76,6 +87,13 @@ def predict_tiled(
                         whole[name] = np.empty((*values.shape[:-2], *image.shape[:2]), values.dtype)
                     _paste(whole[name], values, row, column)
     return Prediction(**whole)
+
+
+def _continued(image: NDArray[np.uint8], model: Any) -> NDArray[np.uint8]:
+    """The image, or if it is smaller than a model's fixed size, with its mirror image below and to the right."""
+    fixed = model.backend.size if hasattr(model, "backend") else (None, None)
+    missing = [max(0, (want or 0) - have) for want, have in zip(fixed, image.shape, strict=False)]
+    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric") if any(missing) else image
 
 
 def _paste(whole: NDArray, part: NDArray, row: _Span, column: _Span) -> None:

@@ -9,7 +9,7 @@ class Limits:
 
     Attributes:
         file_bytes: of an image file.
-        pixels: of an image, width x height; larger ones are refused before they are decoded.
+        pixels: of an image, height x width; larger ones are refused before they are decoded.
         waiting: requests for a model that may wait for it; more are refused.
         upload_seconds: for a request's body to arrive.
         answer_seconds: from there to the answer.

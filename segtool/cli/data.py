@@ -82,7 +82,7 @@ def _print_statistics(found: "Statistics") -> None:
     console().print(table)
     total = int(found.pixels.sum()) + found.void
     console().print(f"void: {100 * found.void / max(total, 1):.2f} percent of all pixels")
-    sizes = ", ".join(f"{w}x{h} ({n} images)" for (w, h), n in found.sizes.most_common(8))
+    sizes = ", ".join(f"{h}x{w} ({n} images)" for (w, h), n in found.sizes.most_common(8))
     more = len(found.sizes) - 8
     console().print(f"sizes: {sizes}" + (f" and {more} others" if more > 0 else ""))
 

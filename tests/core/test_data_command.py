@@ -51,7 +51,7 @@ def test_stats(folder, tmp_path):
     thing = next(line for line in result.output.splitlines() if "thing" in line)
     assert "16.667" in thing  # 7 of 42 labelled pixels
     assert "void: 12.50 percent" in result.output
-    assert "8x6 (2 images)" in result.output
+    assert "6x8 (2 images)" in result.output
     assert Image.open(tmp_path / "plot.png").width > 300
 
 

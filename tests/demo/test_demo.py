@@ -60,7 +60,7 @@ def test_upload_shows_the_result(browser, url, tmp_path, picture):
     _wait(browser, "#upload input[type=file]").send_keys(str(picture))
     _wait(browser, "#result img")
     timing = _wait_text(browser, "#timing", "ms")
-    assert "131x97 pixels" in timing
+    assert "97x131 pixels" in timing
     assert "the CRF changed" in timing
     assert len(browser.find_elements("css selector", "#result img")) == 2
     assert "%" in browser.find_element("css selector", "#only").text

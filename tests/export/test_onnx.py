@@ -16,7 +16,7 @@ from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
 from segtool.export.operators import function_bodies, portable_side
 from segtool.export.parity import verify
-from segtool.images import save_image
+from segtool.images import read_image, save_image
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, save_checkpoint
 from segtool.train.predict import TorchPredictor
@@ -180,9 +180,14 @@ def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
         assert record.passed
         assert record.shapes == ["1x48x64", "2x48x64"]
     image = tmp_path / "photo.png"
-    save_image(image, photo)
-    predict = CliRunner().invoke(cli, ["predict", str(out), str(image), "--out", str(tmp_path / "masks")])
-    assert f"exported for height 48: {image}: image of {len(photo)}" in str(predict.exception)
+    save_image(image, photo[:, :40])  # narrower than a tile
+    predict = ["predict", str(out), str(image), "--out", str(tmp_path / "masks")]
+    refused = str(CliRunner().invoke(cli, predict).exception)
+    assert f"exported for height 48: {image}: image of {len(photo)}" in refused
+    assert "(resize the image, or use tiles: --tile 48x64)" in refused
+    tiled = CliRunner().invoke(cli, [*predict, "--tile", "48x64"])
+    assert tiled.exit_code == 0, tiled.exception
+    assert read_image(tmp_path / "masks" / "photo.png").shape == (97, 40, 3)
     bench = CliRunner().invoke(cli, ["bench", str(out), "--runs", "1"])
     assert "1x48x64, 1 runs" in bench.output
 

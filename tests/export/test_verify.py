@@ -114,3 +114,13 @@ def test_records_go_into_the_card_of_the_file(tiny_run, tiny_onnx, tmp_path, cas
     assert before.graph == after.graph
     assert list(before.functions) == list(after.functions)
     assert parse_card({p.key: p.value for p in after.metadata_props}[METADATA_KEY], "x").names[0] == "ground"
+
+
+def test_a_file_that_others_quantised_is_told_as_that(tiny_run, tiny_onnx, cases, tmp_path):
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(tiny_onnx, tmp_path / "q.onnx")
+    for record in verify(tiny_run, tmp_path / "q.onnx", cases[:1]):
+        assert not record.passed
+        assert record.culprit.startswith("8-bit nodes that segtool export did not write (")
+        assert "DynamicQuantizeLinear): use segtool export --int8 --calibrate" in record.culprit

@@ -100,7 +100,7 @@ def test_the_smallest_model_is_one():
 
 def test_images_of_several_sizes_are_no_batch(tiny_onnx, photo):
     model = load(tiny_onnx)
-    with pytest.raises(SegtoolError, match="must have one size.*131x97, 131x50"):
+    with pytest.raises(SegtoolError, match="must have one size.*97x131, 50x131"):
         model.batch([photo, photo[:50]])
     assert model.batch([]) == []
 

@@ -9,9 +9,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.runtime import load
+from segtool.runtime import Tiles, load, predict_tiled
 
 _WITHOUT_TORCH = """
 import sys
@@ -63,6 +64,55 @@ def test_not_onnx_at_all(tmp_path):
 def test_bad_arrays(tiny_onnx, shape, dtype):
     with pytest.raises(SegtoolError, match=r"uint8 \[H,W,3\]"):
         load(tiny_onnx)(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "CPU", ""])
+def test_a_backend_that_there_is_not(tiny_onnx, backend):
+    with pytest.raises(SegtoolError, match=f"^there is no backend {backend} .one of auto, tensorrt, cuda, cpu.$"):
+        load(tiny_onnx, backend=backend)
+
+
+def test_what_an_image_may_be(tiny_onnx, tmp_path, photo):
+    model = load(tiny_onnx)
+    expected = model(photo).labels
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    for image in (Image.fromarray(photo), str(tmp_path / "a.png"), tmp_path / "a.png", torch.from_numpy(photo)):
+        np.testing.assert_array_equal(model(image).labels, expected)
+        np.testing.assert_array_equal(predict_tiled(model, image, Tiles(200, 200, 8)).labels, expected)
+    for images in (np.stack([photo, photo]), [Image.fromarray(photo), tmp_path / "a.png"], iter([photo, photo])):
+        for prediction in model.batch(images):
+            np.testing.assert_array_equal(prediction.labels, expected)
+    assert model.batch([]) == model.batch(np.zeros((0, 8, 8, 3), np.uint8)) == []
+
+
+def test_a_pil_image_is_turned_upright_and_left_as_it_was(tiny_onnx, tmp_path, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        labels = load(tiny_onnx)(image).labels
+        assert image.size == photo.shape[1::-1]
+    np.testing.assert_array_equal(labels, load(tiny_onnx)(np.ascontiguousarray(np.rot90(photo, -1))).labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "said"),
+    [
+        ("__call__", [[1]], "not an image: list .give uint8 .H,W,3. RGB, a PIL image or a path.$"),
+        ("__call__", None, "not an image: NoneType"),
+        ("__call__", "none.png", "no such file: none.png$"),
+        ("__call__", np.zeros((2, 8, 8, 3), np.uint8), r"uint8 \[2, 8, 8, 3\] .model.batch takes several.$"),
+        ("__call__", torch.zeros(8, 8, 3, dtype=torch.uint8, device="meta"), "not an array in the host's memory"),
+        ("batch", "none.png", "a batch is several images: str .give a list of them, or call model.image..$"),
+        ("batch", np.zeros((8, 8, 3), np.uint8), "a batch is several images: ndarray"),
+        ("batch", Image.new("RGB", (8, 8)), "a batch is several images"),
+        ("batch", 5, "a batch is several images: int"),
+        ("batch", [5], "not an image: int"),
+    ],
+)
+def test_what_is_no_image_is_said_in_one_line(tiny_onnx, call, given, said):
+    with pytest.raises(SegtoolError, match=said):
+        getattr(load(tiny_onnx), call)(given)
 
 
 def test_calls_from_many_threads(tiny_onnx, photo):

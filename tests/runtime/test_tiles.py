@@ -1,5 +1,7 @@
 """Tiles are stitched without seams."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.ndimage import maximum_filter
@@ -57,3 +59,22 @@ def test_a_real_model_in_tiles(tiny_onnx, photo):
     np.testing.assert_array_equal(tiled.labels[:48, :65], corner.labels[:48, :65])  # up to the first seams
     one = predict_tiled(model, photo, Tiles(*photo.shape[:2], 8))
     np.testing.assert_array_equal(one.labels, whole.labels)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (40, 100), (100, 40), (5, 130), (97, 131)])
+def test_a_model_of_one_size_takes_images_of_any_in_tiles(size):
+    """A smaller image is continued by its mirror image, which the answer does not show."""
+
+    class Fixed:
+        backend = SimpleNamespace(size=(48, 64))
+
+        def __call__(self, image):
+            assert image.shape == (48, 64, 3)
+            return local(image)
+
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    tiled, whole = predict_tiled(Fixed(), image, Tiles(48, 64, 16)), local(image)
+    assert tiled.labels.shape == size
+    assert tiled.probabilities.shape == (2, *size)
+    inside = slice(None, max(0, size[0] - 3)), slice(None, max(0, size[1] - 3))  # what sees no mirror image
+    np.testing.assert_array_equal(tiled.confidence[inside], whole.confidence[inside])
