@@ -12,7 +12,8 @@ from segtool.errors import SegtoolError
 
 _PACKAGES = (
     "segtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "segmentation-models-pytorch",
-    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "ray", "av", "cuda-core", "tensorrt",
+    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "ray", "av", "pillow-heif", "cuda-core",
+    "tensorrt",
 )  # fmt: skip
 
 
@@ -60,6 +61,7 @@ def examine() -> list[Finding]:
         "demo": (_demo, "pip install 'segtool[demo]'"),
         "serving": (_serving, "pip install 'segtool[serve]'"),
         "video": (_video, "pip install 'segtool[video]'"),
+        "HEIC": (_heic, "pip install 'segtool[heic]'"),
     }
     found = []
     for name, (check, mend) in checks.items():
@@ -145,3 +147,9 @@ def _video() -> str:
     import av
 
     return f"PyAV {av.__version__}"
+
+
+def _heic() -> str:
+    import pillow_heif
+
+    return f"pillow-heif {pillow_heif.__version__}"

@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -212,8 +213,11 @@ def test_ten_thousand_images_killed_and_resumed(tiny_onnx, tmp_path):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, f"{done} of {wanted}"
             time.sleep(0.1)
+        workers = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        _, alive = psutil.wait_procs(workers, timeout=60)  # one may have a block to write down before it notices
+        assert not alive
     recorded = read_index(Storage.at(str(out))).num_rows
     assert 0 < recorded < len(paths)
     process = predict(model, images, out, "--batch", "8")
