@@ -86,7 +86,7 @@ def statistics(
 def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> Statistics:
     """Counts masks uint8 [H,W]; what is no class is void."""
     classes = len(infos)
-    found = Statistics(infos, *(np.zeros(classes, np.int64) for _ in range(3)))
+    found = Statistics(infos, *np.zeros((3, classes), np.int64))
     for labels in masks:
         pixels = np.bincount(labels.ravel(), minlength=256)[:classes]
         found.pixels += pixels
