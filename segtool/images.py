@@ -19,6 +19,7 @@ from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 
 RGB = NDArray[np.uint8]
 _MOST_PIXELS = 178_956_970  # of a file that nobody vouches for; Pillow's own limit
+_EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
 _QUALITY = 92  # of formats that lose something, 0..100
 _BYTES = "the image that was sent"
 _NOTE = "segtool"  # keyword of a text in a PNG
@@ -36,13 +37,14 @@ class TooManyPixels(SegtoolError):
 def read_image(path: Path, max_pixels: int | None = None) -> RGB:
     """Reads a picture as uint8 [H,W,3] RGB.
 
-    Rotated as EXIF says; greyscale is repeated, transparency laid on black, 16 bits scaled to 8.
+    Rotated as EXIF says; greyscale is repeated, transparency laid on black, 16 bits scaled to 8. A fourth band that is
+    not said to be transparency is left out.
 
     Args:
         max_pixels: larger pictures are refused before they are decoded. None: a file of one's own may be of any size.
 
     Raises:
-        SegtoolError: missing, truncated, too large or not an image.
+        SegtoolError: missing, truncated, too large, not an image, or levels that are neither 0..255 nor 0..65535.
     """
     with _opened(path, path, max_pixels) as image:
         return as_rgb(image)
@@ -74,10 +76,21 @@ def read_label_map(path: Path) -> NDArray[np.uint8]:
     """Reads a mask as uint8 [H,W]: palette or greyscale PNG whose values are class ids.
 
     Raises:
-        SegtoolError: missing, truncated, a colour picture or more than 8 bits.
+        SegtoolError: missing, truncated, a colour picture, more than 8 bits, or a format that loses something.
     """
     with _opened(path, path) as image:
         return _as_labels(image, path)
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """The picture as it lies in the file, not decoded yet, for as long as the context lasts.
+
+    Raises:
+        SegtoolError: missing, truncated or not an image.
+    """
+    with _opened(path, path) as image:
+        yield image
 
 
 @contextmanager
@@ -92,8 +105,8 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
         if holds_heic(_head(source)):
             raise NotAnImage("HEIC is not read here", where=where, mend=f"{INSTALL_HEIC}, or convert it") from error
         raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
-    except SegtoolError:
-        raise
+    except SegtoolError as error:
+        raise error.about(where) from error.__cause__
     except Exception as error:  # damaged files make Pillow's decoders raise whatever they stumble over
         raise SegtoolError(f"unreadable image ({error})", where=where, mend="replace it") from error
 
@@ -132,19 +145,39 @@ def as_rgb(image: Image.Image) -> RGB:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)
+        _check_levels(levels, image.mode)
         # PIL reads 16-bit greyscale as 16- or 32-bit integers; both count 0..65535.
         grey = np.clip(np.round(levels / 257.0), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "PA"):
+    if has_alpha(image):
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether it says of some pixels that they are transparent."""
+    if image.mode in ("RGBA", "RGBa") and image.format == "TIFF":
+        # Pillow takes a fourth band for transparency where the file does not say what it is.
+        return _EXTRA_SAMPLES in image.tag_v2  # type: ignore[attr-defined]
+    return image.mode in ("RGBA", "RGBa", "LA", "PA") or (image.mode == "P" and "transparency" in image.info)
+
+
+def _check_levels(levels: NDArray[np.float64], mode: str) -> None:
+    """Refuses grey levels that cannot count 0..65535, of which 8 bits are made."""
+    low, high = float(levels.min()), float(levels.max())
+    if (mode == "F" and not 255 < high <= 65535) or not 0 <= low <= high <= 65535:
+        kind = "floating-point" if mode == "F" else "integer"
+        raise SegtoolError(
+            f"an image of {kind} levels {low:.6g}..{high:.6g}",
+            mend="scale them to 0..255 and save 8 bits, or to 0..65535 and 16 bits",
+        )
+
+
 def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    if image.format == "JPEG":
+        raise SegtoolError("a mask saved as JPEG, which changes class ids", where=path, mend="save it as PNG")
     if image.mode not in ("L", "P", "1"):
         raise SegtoolError(
             f"a mask must hold class ids in one 8-bit channel, not {image.mode}",

@@ -21,7 +21,7 @@ from segtool.train.config import TrainConfig
 from segtool.train.curves import save_curves
 from segtool.train.data import SegmentationDataset, absolute_spec, even_choice, open_dataset
 from segtool.train.data.cache import cached
-from segtool.train.data.inspect import check_all
+from segtool.train.data.inspection import check_all
 from segtool.train.device import device
 from segtool.train.evaluation.folder import evaluate_into
 from segtool.train.evaluation.run import evaluate
@@ -84,10 +84,9 @@ class PiecewiseTrainer:
         _check_machine(config)
         self._check_stages()
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
-        distributed.on_first(lambda: check_all(self.train_set, self.val_set))
+        for doubt in distributed.on_first(lambda: check_all(self.train_set, self.val_set)):
+            self._tell(f"warning: {doubt}")
         classes = distributed.on_first(lambda: class_statistics(self.train_set))
-        if not classes.pixels.any():
-            raise SegtoolError("there are no labels in the training masks", where=data, mend="segtool data stats SPEC")
         weight = class_weights(config.loss.class_weights, classes)
         self.criterion = SegmentationLoss(config.loss, weight, self.train_set.ignore_index)
         if found is None:  # only now: a run that cannot start leaves no folder behind

@@ -10,6 +10,7 @@ from segtool.cli.options import check_suffix, echo, progress_bar
 
 if TYPE_CHECKING:
     from segtool.train.data.inspect import Statistics
+    from segtool.train.data.inspection import Inspection
 
 _spec = click.argument("spec")
 _split = click.option("--split", default="train", show_default=True)
@@ -28,21 +29,38 @@ def command() -> None:
 @_spec
 @click.option("--split", "splits", multiple=True, default=("train", "val"), show_default=True)
 def check(spec: str, splits: tuple[str, ...]) -> None:
-    """Read every image and mask, and list all that is wrong."""
-    from segtool.train.data import open_dataset
-    from segtool.train.data.inspect import find_problems
+    """Read every image and mask, and list all that is wrong or looks wrong.
 
-    count = 0
+    Exits with 1 if there are problems. Warnings are about what may be meant.
+    """
+    from segtool.train.data import open_dataset
+    from segtool.train.data.inspection import Inspection, shared_pictures
+
+    found: list[Inspection] = []
     for split in splits:
         dataset = open_dataset(spec, split, complete=False)
         with progress_bar(f"checking {split}") as progress:
-            for problem in find_problems(dataset, progress):
-                echo(f"{split}: {problem}")
-                count += 1
-        echo(f"{split}: {len(dataset)} images with masks, {len(dataset.classes)} classes")
-    echo(f"{count} problems" if count else "no problems")
-    if count:
+            inspection = Inspection(dataset, split.startswith("train"), progress)
+        for trained in found:
+            if trained.training and not inspection.training:
+                inspection.doubts += shared_pictures(trained, inspection)
+        _print_inspection(split, inspection)
+        found.append(inspection)
+    problems, warnings = (sum(len(getattr(i, kind)) for i in found) for kind in ("problems", "doubts"))
+    echo((f"{problems} problems" if problems else "no problems") + (f", {warnings} warnings" if warnings else ""))
+    if problems:
         sys.exit(1)
+
+
+def _print_inspection(split: str, found: "Inspection") -> None:
+    """One line a kind, problems first."""
+    from segtool.train.data.findings import grouped
+
+    for group in grouped(found.problems):
+        echo(f"{split}: {group}")
+    for group in grouped(found.doubts):
+        echo(f"{split}: warning: {group}")
+    echo(f"{split}: {len(found.dataset)} images with masks, {len(found.dataset.classes)} classes")
 
 
 @command.command("stats")

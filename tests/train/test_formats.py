@@ -5,8 +5,9 @@ import pytest
 
 from segtool.errors import SegtoolError
 from segtool.train.data import open_dataset
-from segtool.train.data.base import _OPENERS
-from segtool.train.data.inspect import check_all, contact_sheet, find_problems, statistics
+from segtool.train.data.inspect import contact_sheet, statistics
+from segtool.train.data.inspection import Inspection, check_all
+from segtool.train.data.registry import _OPENERS
 
 from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
 
@@ -89,7 +90,7 @@ def test_ade20k(ade20k):
 
 def test_ade20k_label_beyond_the_last_class(ade20k):
     write_mask(ade20k / "annotations/training/ADE_train_00000001.png", np.full((12, 20), 151))
-    with pytest.raises(SegtoolError, match=r"classes are 0\.\.149"):
+    with pytest.raises(SegtoolError, match=r"label 151 in a mask; classes are 1\.\.150, void is 0"):
         open_dataset(f"ade20k:{ade20k}", "train").load(0)
 
 
@@ -106,10 +107,9 @@ def test_all_problems_are_found(cityscapes):
     (masks / "aachen" / "aachen_000000_000019_gtFine_labelIds.png").unlink()
     write_mask(masks / "bochum" / "bochum_000000_000019_gtFine_labelIds.png", np.zeros((20, 41)))
     dataset = open_dataset(f"cityscapes:{cityscapes}", "train", complete=False)
-    problems = [str(problem) for problem in find_problems(dataset)]
-    assert len(problems) == 2
-    assert "an image has no mask: aachen/aachen_000000_000019" in problems[0]
-    assert "mask of 41x20 for an image of 40x20" in problems[1]
+    missing, size = Inspection(dataset, training=True).problems
+    assert (missing.what, missing.where) == ("an image has no mask", "aachen/aachen_000000_000019")
+    assert size.what == "mask of 41x20 for an image of 40x20"
     with pytest.raises(SegtoolError, match="1 more problems"):
         check_all(dataset)
     with pytest.raises(SegtoolError, match="no mask"):

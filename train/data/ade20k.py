@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from segtool.palette import voc_color
-from segtool.train.data.base import SegmentationDataset, register_dataset
+from segtool.train.data.base import SegmentationDataset
 from segtool.train.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
+from segtool.train.data.registry import register_dataset
 
 _CLASSES = (
     "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass",
@@ -37,7 +38,7 @@ def open_ade20k(root: Path | None, split: str) -> SegmentationDataset:
     """
     folder = _FOLDERS.get(split, split)
     images = require_folder(root, "ade20k", "images", folder)
-    pairs, problems = paired_by_stem(images, require_folder(root, "ade20k", "annotations", folder))
+    paired = paired_by_stem(images, require_folder(root, "ade20k", "annotations", folder))
     mapping = np.arange(256, dtype=np.uint8) - 1  # 0 becomes 255; a value beyond 150 stays one that is no class
     colors = [voc_color(i + 1) for i in range(len(_CLASSES))]
-    return PairsDataset("ade20k", split, named_classes(_CLASSES, colors), pairs, problems, mapping=mapping)
+    return PairsDataset("ade20k", split, named_classes(_CLASSES, colors), *paired, mapping=mapping)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segtool.errors import SegtoolError
-from segtool.train.data.base import Sample, SegmentationDataset, even_choice
+from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset, even_choice
 
 _BLOCK = 256 << 20  # bytes that are asked for at a time
 _SHARE = 0.5  # of the free memory that a cache may fill unasked
@@ -26,7 +26,7 @@ class _Place(NamedTuple):
     width: int
 
 
-class CachedDataset(SegmentationDataset):
+class CachedDataset(DerivedDataset):
     """The same dataset, each image decoded once; processes that read it share the memory.
 
     Args:
@@ -41,21 +41,14 @@ class CachedDataset(SegmentationDataset):
     def __init__(
         self, dataset: SegmentationDataset, folder: Path | None = None, progress: Progress = lambda done, total: None
     ) -> None:
-        self.name, self.split, self.classes = dataset.name, dataset.split, dataset.classes
-        self.ignore_index, self.problems = dataset.ignore_index, dataset.problems
-        self._dataset, self._folder = dataset, folder
+        super().__init__(dataset)
+        self._folder = folder
         self._blocks: list[Tensor] = []
         self._places: list[_Place] = []
         self._free = 0  # of the last block
         for index in range(len(dataset)):
             self._places.append(self._store(dataset.load(index)))
             progress(index + 1, len(dataset))
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def identifier(self, index: int) -> str:
-        return self._dataset.identifier(index)
 
     def load(self, index: int) -> Sample:
         block, start, height, width = self._places[index]

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from segtool.train.data.base import SegmentationDataset, register_dataset
+from segtool.train.data.base import SegmentationDataset
 from segtool.train.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
+from segtool.train.data.registry import register_dataset
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "sky": (128, 128, 128),
@@ -24,5 +25,5 @@ _CLASSES: dict[str, tuple[int, int, int]] = {
 def open_camvid(root: Path | None, split: str) -> SegmentationDataset:
     """Opens `camvid:PATH`: PATH/{train,val}/{images,masks}, palette masks with 0..10 and 255 = void."""
     folder = require_folder(root, "camvid", split)
-    pairs, problems = paired_by_stem(folder / "images", folder / "masks")
-    return PairsDataset("camvid", split, named_classes([*_CLASSES], [*_CLASSES.values()]), pairs, problems)
+    paired = paired_by_stem(folder / "images", folder / "masks")
+    return PairsDataset("camvid", split, named_classes([*_CLASSES], [*_CLASSES.values()]), *paired)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segtool.train.data.base import SegmentationDataset, register_dataset
+from segtool.errors import SegtoolError
+from segtool.train.data.base import SegmentationDataset
 from segtool.train.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
 from segtool.train.data.reduced import Reduced
+from segtool.train.data.registry import register_dataset
 
 # Label id, colour; the order is that of the training ids.
 _CLASSES: dict[str, tuple[int, tuple[int, int, int]]] = {
@@ -45,6 +47,9 @@ def open_cityscapes(root: Path | None, split: str) -> SegmentationDataset:
     names = [f"{path.parent.name}/{path.name.removesuffix(_IMAGE)}" for path in found]
     wanted = ((n, path, masks / f"{n}{_MASK}") for n, path in zip(names, found, strict=True))
     pairs, problems = complete_pairs(wanted)
+    if problems and not pairs and next(masks.glob("*/*_gtFine_labelTrainIds.png"), None):
+        mend = f"labelTrainIds are made from them: add the *{_MASK} of the download"
+        problems.insert(0, SegtoolError("there are labelTrainIds but no labelIds", where=masks, mend=mend))
     mapping = np.full(256, 255, np.uint8)
     mapping[[label for label, _ in _CLASSES.values()]] = np.arange(len(_CLASSES))
     classes = named_classes([*_CLASSES], [color for _, color in _CLASSES.values()])

@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
 from segtool.palette import voc_color
-from segtool.train.data.base import SegmentationDataset, register_dataset
-from segtool.train.data.pairs import PairsDataset, paired_by_stem, require_folder
+from segtool.train.data.base import SegmentationDataset
+from segtool.train.data.pairs import MOST_CLASSES, PairsDataset, paired_by_stem, require_folder, too_many_classes
+from segtool.train.data.registry import register_dataset
+from segtool.train.suggest import unknown
 
 _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
 
@@ -22,8 +24,8 @@ def open_folder(root: Path | None, split: str) -> SegmentationDataset:
     """
     root = require_folder(root, "folder")
     classes, ignore_index = read_classes(root / "classes.yaml")
-    pairs, problems = paired_by_stem(root / split / "images", root / split / "masks")
-    return PairsDataset("folder", split, classes, pairs, problems, ignore_index=ignore_index)
+    paired = paired_by_stem(root / split / "images", root / split / "masks")
+    return PairsDataset("folder", split, classes, *paired, ignore_index=ignore_index)
 
 
 def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
@@ -37,16 +39,24 @@ def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
     entries = data.get("classes") if isinstance(data, dict) else None
     if not isinstance(entries, list) or not entries:
         raise SegtoolError("no list of classes", where=path, mend=_EXAMPLE)
-    classes = []
-    for index, entry in enumerate(entries):
-        fields = entry if isinstance(entry, dict) else {"name": str(entry)}
-        try:
-            classes.append(ClassInfo(**{"id": index, "color": voc_color(index), **fields}))
-        except (ValidationError, TypeError) as error:
-            raise SegtoolError(
-                f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE
-            ) from error
+    for key in data:
+        if key not in ("classes", "ignore_index"):
+            raise unknown(f"key in {path}", str(key), ["classes", "ignore_index"])
+    if len(entries) > MOST_CLASSES:
+        raise too_many_classes(len(entries), path)
     ignore_index = data.get("ignore_index", 255)
-    if not isinstance(ignore_index, int):
+    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
         raise SegtoolError("ignore_index is not a number", where=path, mend="255 is usual")
-    return classes, ignore_index
+    return [_class(index, entry, path) for index, entry in enumerate(entries)], ignore_index
+
+
+def _class(index: int, entry: object, path: Path) -> ClassInfo:
+    fields = entry if isinstance(entry, dict) else {"name": entry}
+    name = fields.get("name", "")
+    if not isinstance(name, str):  # what YAML makes of no, on, 1, null and the like
+        what = f"the name of class {index} is {name!r} to YAML, a {type(name).__name__}"
+        raise SegtoolError(what, where=path, mend='quote it, such as: classes: ["no", "on", "1"]')
+    try:
+        return ClassInfo(**{"id": index, "color": voc_color(index), **fields})
+    except (ValidationError, TypeError) as error:
+        raise SegtoolError(f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE) from error

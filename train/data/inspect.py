@@ -1,4 +1,4 @@
-"""Looking at a dataset before training on it: problems, statistics, a contact sheet."""
+"""Looking at a dataset before training on it: statistics, a contact sheet."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -8,36 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
-from segtool.errors import SegtoolError
 from segtool.images import RGB, overlay, scaled_to_width
 from segtool.train.data.base import SegmentationDataset, even_choice
 
 Progress = Callable[[int, int], None]
-
-
-def find_problems(
-    dataset: SegmentationDataset, progress: Progress = lambda done, total: None
-) -> Iterator[SegtoolError]:
-    """Reads every image and mask: all that is wrong with them, not only the first thing."""
-    yield from dataset.problems
-    for index in range(len(dataset)):
-        try:
-            dataset.load(index)
-        except SegtoolError as error:
-            yield error
-        progress(index + 1, len(dataset))
-
-
-def check_all(*datasets: SegmentationDataset) -> None:
-    """Refuses datasets with problems.
-
-    Raises:
-        SegtoolError: the first problem, and how many there are.
-    """
-    problems = [problem for dataset in datasets for problem in find_problems(dataset)]
-    if problems:
-        more = f" (and {len(problems) - 1} more problems; segtool data check lists them)" if len(problems) > 1 else ""
-        raise SegtoolError(problems[0].what + more, where=problems[0].where, mend=problems[0].mend)
 
 
 @dataclass

@@ -4,22 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segtool.train.data.base import Sample, SegmentationDataset
+from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset
+from segtool.train.data.checked import Checked
 
 
-class Reduced(SegmentationDataset):
+class Reduced(DerivedDataset):
     """Another dataset, each side divided by `factor`: images by averaging, labels by the pixel in the middle."""
 
     def __init__(self, dataset: SegmentationDataset, name: str, factor: int) -> None:
-        self._dataset, self._factor = dataset, factor
-        self.name, self.split = name, dataset.split
-        self.classes, self.ignore_index, self.problems = dataset.classes, dataset.ignore_index, dataset.problems
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def identifier(self, index: int) -> str:
-        return self._dataset.identifier(index)
+        super().__init__(Checked(dataset))  # once reduced, an image fits a mask of another size
+        self.name, self._factor = name, factor
 
     def load(self, index: int) -> Sample:
         image, labels = self._dataset.load(index)

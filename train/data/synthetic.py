@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
 from segtool.palette import voc_color
-from segtool.train.data.base import Sample, SegmentationDataset, register_dataset
+from segtool.train.data.base import Sample, SegmentationDataset
+from segtool.train.data.registry import register_dataset
 
 _NAMES = ("ground", "disk", "block", "wedge", "pole")
 # Mean colour of each class; every instance draws its own colour around it.

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from segtool.errors import SegtoolError
-from segtool.train.data.base import SegmentationDataset, register_dataset
+from segtool.train.data.base import SegmentationDataset
 from segtool.train.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
+from segtool.train.data.registry import register_dataset
 
 _CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -25,7 +26,7 @@ def open_voc(root: Path | None, split: str) -> SegmentationDataset:
     listed = require_folder(root, "voc", "ImageSets", "Segmentation") / f"{split}.txt"
     if not listed.is_file():
         raise SegtoolError("no such file", where=listed, mend="segtool data download voc PATH fetches it all")
-    names = listed.read_text(encoding="utf-8").split()
+    names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     images, masks = root / "JPEGImages", root / "SegmentationClass"
     pairs, problems = complete_pairs((n, images / f"{n}.jpg", masks / f"{n}.png") for n in names)
     return PairsDataset("voc", split, named_classes(_CLASSES), pairs, problems)

@@ -1,0 +1,350 @@
+"""What is wrong with a dataset is refused, what looks wrong is told, whatever kind of dataset it is."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from segtool.cli.data import command
+from segtool.errors import SegtoolError
+from segtool.train.data import Sample, SegmentationDataset, open_dataset, register_dataset
+from segtool.train.data.cache import CachedDataset
+from segtool.train.data.inspection import Inspection, check_all
+from segtool.train.data.pairs import named_classes
+from segtool.train.data.reduced import Reduced
+from segtool.train.data.registry import _OPENERS
+
+from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
+
+RANDOM = np.random.default_rng(0)
+IMAGE = RANDOM.integers(0, 256, (8, 12, 3), np.uint8)
+LABELS = np.zeros((8, 12), np.uint8)
+LABELS[:, 6:] = 1
+
+
+@pytest.fixture
+def registered():
+    """A function that registers a dataset of one sample, and opens it."""
+
+    def make(sample):
+        @register_dataset("mine")
+        class Mine(SegmentationDataset):
+            def __init__(self, root, split):
+                self.name, self.split, self.classes = "mine", split, named_classes(["a", "b"])
+
+            def __len__(self):
+                return 1
+
+            def identifier(self, index):
+                return "first"
+
+            def load(self, index):
+                return sample() if callable(sample) else sample
+
+        return open_dataset("mine", "train")
+
+    yield make
+    _OPENERS.pop("mine", None)
+
+
+def signed(value):
+    labels = LABELS.astype(np.int64)
+    labels[0, 0] = value
+    return labels
+
+
+BAD_SAMPLES = [
+    (Sample(IMAGE, np.where(LABELS, 2, 0).astype(np.uint8)), r"label 2 in a mask; classes are 0\.\.1, void is 255"),
+    (Sample(IMAGE, signed(-1)), r"labels of int64 with values -1\.\.1: first .it must be uint8"),
+    (Sample(IMAGE, signed(256)), r"labels of int64 with values 0\.\.256"),
+    (Sample(IMAGE[..., 0], LABELS), r"image of shape \[8, 12\]: first .*np\.repeat"),
+    (Sample(np.concatenate([IMAGE, IMAGE[..., :1]], 2), LABELS), r"image of shape \[8, 12, 4\]"),
+    (Sample(IMAGE.transpose(2, 0, 1), LABELS), r"image of shape \[3, 8, 12\].*transpose\(1, 2, 0\)"),
+    (Sample((IMAGE / 255).astype(np.float32), LABELS), r"image of float32 with values 0\.\.1.*levels 0\.\.255"),
+    (Sample(IMAGE, LABELS[:-2]), "mask of 12x6 for an image of 12x8"),
+    (Sample(IMAGE, LABELS.T), "mask of 8x12 for an image of 12x8.*EXIF"),
+    (Sample(IMAGE, LABELS[..., None]), r"labels of shape \[8, 12, 1\]"),
+    (Sample(IMAGE.tolist(), LABELS), "image: list"),
+    (IMAGE, r"load\(\) gave ndarray"),
+    (lambda: {}["path"], r"load\(\) of dataset mine failed with KeyError: 'path'"),
+]
+
+
+@pytest.mark.parametrize(("sample", "message"), BAD_SAMPLES)
+def test_samples_of_a_registered_dataset_are_checked(registered, sample, message):
+    dataset = registered(sample)
+    for read in (dataset.load, Reduced(dataset, "half", 2).load, lambda index: CachedDataset(dataset)):
+        with pytest.raises(SegtoolError, match=message):
+            read(0)
+    result = CliRunner().invoke(command, ["check", "mine", "--split", "train"])
+    assert (result.exit_code, result.output.splitlines()[-1]) == (1, "1 problems")
+
+
+def test_a_plain_pair_and_a_view_are_taken_as_they_are_meant(registered):
+    """OpenCV's order of channels turned round is a view that torch cannot read."""
+    import torch
+
+    sample = registered((IMAGE[..., ::-1], LABELS)).load(0)
+    assert np.array_equal(torch.from_numpy(sample.image), IMAGE[..., ::-1])
+    assert sample.labels is LABELS
+
+
+@pytest.mark.parametrize(
+    ("opener", "message"),
+    [
+        (lambda root, split: [1, 2], "dataset mine has no name: list"),
+        (lambda root, split: {}[split], "dataset mine cannot be opened, KeyError: 'train'"),
+    ],
+)
+def test_an_opener_that_fails(opener, message):
+    register_dataset("mine")(opener)
+    try:
+        with pytest.raises(SegtoolError, match=message):
+            open_dataset("mine", "train")
+    finally:
+        _OPENERS.pop("mine")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four different images for each split, half ground and half thing."""
+    (tmp_path / "classes.yaml").write_text("classes: [ground, thing]\n")
+    for split in ("train", "val"):
+        for i in range(4):
+            image(tmp_path, RANDOM.integers(0, 256, IMAGE.shape, np.uint8), split, str(i))
+            write_mask(tmp_path / split / "masks" / f"{i}.png", LABELS)
+    return tmp_path
+
+
+def image(root, pixels, split="train", name="0", suffix="png", **options):
+    path = root / split / "images" / f"{name}.{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if suffix != "png":
+        path.with_suffix(".png").unlink(missing_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def masks(root, labels, split="train", count=4):
+    for i in range(count):
+        write_mask(root / split / "masks" / f"{i}.png", labels)
+
+
+def look(root):
+    train, val = (open_dataset(f"folder:{root}", split) for split in ("train", "val"))
+    return [str(group) for group in check_all(train, val)]
+
+
+def test_nothing_to_say_of_a_good_dataset(folder):
+    assert look(folder) == []
+
+
+def refused(root, match):
+    with pytest.raises(SegtoolError, match=match) as caught:
+        look(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_masks_of_0_and_255(folder):
+    """Of all images: the thing would be void. Of some: a warning."""
+    masks(folder, LABELS * 255, count=2)
+    (said,) = look(folder)
+    assert said.startswith("2 times: a mask of 0 and 255 alone, which is void: ")
+    assert said.endswith("1.png (write thing as 1)")
+    masks(folder, LABELS * 255)
+    refused(folder, r"all labelled training pixels are ground: train .255 is void: write class ids 0\.\.1")
+
+
+def test_a_dataset_of_one_class(folder):
+    (folder / "classes.yaml").write_text("classes: [thing]\n")
+    masks(folder, LABELS * 0)
+    refused(folder, "1 class: every pixel would be right.*background")
+
+
+def test_void_only_validation(folder):
+    masks(folder, LABELS * 0 + 255, "val")
+    refused(folder, "there are no labels in the val masks: val .all is void, 255")
+
+
+def test_a_class_without_a_pixel(folder):
+    (folder / "classes.yaml").write_text("classes: [ground, thing, sky, sea]\n")
+    training, validation = look(folder)
+    assert training == "2 times: a class without one training pixel: sky, sea (it cannot be learned)"
+    assert "validation pixel" in validation
+
+
+def test_levels_that_are_not_what_they_seem(folder):
+    image(folder, (IMAGE[..., 0] / 255).astype(np.float32), suffix="tif")
+    refused(folder, r"an image of floating-point levels 0\.0\d+\.\.0\.\d+: .*0\.tif .scale them to 0\.\.255 and save 8")
+
+
+@pytest.mark.parametrize("level", [-1, 70000])
+def test_levels_beyond_sixteen_bits(folder, level):
+    pixels = IMAGE[..., 0].astype(np.int32)
+    pixels[0, 0] = level
+    image(folder, pixels, suffix="tif")
+    refused(folder, rf"an image of integer levels .*{level}")
+
+
+def test_twelve_bits_in_a_file_of_sixteen(folder):
+    for i in range(2):
+        image(folder, (16 * RANDOM.integers(0, 256, IMAGE.shape[:2])).astype(np.uint16), name=str(i))
+    (said,) = look(folder)
+    assert said.startswith("2 times: a black image, no level above 16: 0, 1 (")
+    image(folder, np.full(IMAGE.shape, 250, np.uint8), "val")
+    assert look(folder)[1].startswith("a white image, no level below 250: 0")
+
+
+def four_bands(root, **options):
+    pixels = RANDOM.integers(1, 255, (8, 12, 4), np.uint8)
+    return image(root, pixels, suffix="tif", **options), pixels
+
+
+def test_a_fourth_band_that_is_not_said_to_be_alpha_is_left_out(folder):
+    path, pixels = four_bands(folder)
+    drop_tag(path, 338)
+    dataset = open_dataset(f"folder:{folder}", "train")
+    np.testing.assert_array_equal(dataset.load(0).image, pixels[..., :3])
+    (said,) = look(folder)
+    assert said.startswith("bands beyond red, green and blue are left out: ")
+
+
+def drop_tag(path, tag):
+    """Turns an entry of a little-endian TIFF into one of a private number, which no reader knows."""
+    data = path.read_bytes()
+    entry = tag.to_bytes(2, "little") + (3).to_bytes(2, "little")
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, (65000).to_bytes(2, "little") + entry[2:]))
+
+
+def test_alpha_that_hardly_is_transparency(folder):
+    four_bands(folder)
+    (said,) = look(folder)
+    assert said.startswith("transparency that is neither all nor nothing nearly everywhere")
+
+
+def test_a_turn_that_keeps_the_size(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    image(folder, IMAGE, suffix="jpg", exif=exif)
+    (said,) = look(folder)
+    assert said.startswith("images are turned as their EXIF says, masks are not: ")
+
+
+def test_pictures_that_are_trained_on_and_scored_on(folder):
+    for split in ("train", "val"):
+        image(folder, IMAGE, split, "3")
+    assert look(folder) == [
+        "an image of val is a training image too: 3 (scores on it say nothing of new images)",
+    ]
+    result = CliRunner().invoke(command, ["check", f"folder:{folder}"])
+    assert result.exit_code == 0
+    assert "val: warning: an image of val is a training image too: 3" in result.output
+    assert result.output.splitlines()[-1] == "no problems, 1 warnings"
+
+
+def test_one_picture_again_and_again(folder):
+    for i in range(4):
+        image(folder, IMAGE, name=str(i))
+    assert look(folder) == ["all 4 images are the same picture: train"]
+
+
+def test_masks_that_are_pictures(folder):
+    write_mask(folder / "train/masks/0.png", np.arange(96).reshape(8, 12))
+    refused(folder, "94 values in a mask that are no class; classes are .*is it a picture")
+    Image.fromarray(LABELS).save(folder / "train/masks/0.jpg")
+    (folder / "train/masks/0.png").unlink()
+    refused(folder, "a mask saved as JPEG, which changes class ids: .*0.jpg .save it as PNG")
+
+
+def test_files_that_are_no_pair(folder):
+    mask = folder / "train/masks/0.png"
+    mask.write_bytes((folder / "train/images/0.png").read_bytes())
+    refused(folder, "image and mask are the same file: .*masks/0.png")
+    write_mask(mask, LABELS)
+    write_mask(folder / "train/masks/none.png", LABELS)
+    (folder / "train/images/b.heic").write_bytes(b"")
+    left_out, lone = look(folder)
+    assert left_out.startswith("files that end in .heic are left out: ")
+    assert lone.startswith("a mask has no image, and is left out: ")
+    Image.fromarray(IMAGE).save(folder / "train/images/0.jpg")
+    refused(folder, "2 times: 2 files have one stem.*0.jpg.*0.png")
+
+
+def test_problems_of_a_kind_are_one_line(folder):
+    for i in range(4):
+        write_mask(folder / "train/masks" / f"{i}.png", LABELS * (i + 2))
+    (folder / "val/images/1.png").write_text("hello")
+    refused(folder, r"4 times: label 2 in a mask.*1 more problems.*0\.png, .*1\.png, .*2\.png and 1 more .correct")
+    said = CliRunner().invoke(command, ["check", f"folder:{folder}"]).output.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["train", "train", "val", "val", "5 problems"]
+
+
+def empty(root, spec):
+    """What opening it, and what `segtool data check` say."""
+    with pytest.raises(SegtoolError) as caught:
+        open_dataset(f"{spec}:{root}", "train")
+    result = CliRunner().invoke(command, ["check", f"{spec}:{root}", "--split", "train"])
+    assert result.exit_code == 1
+    assert "train: 0 images with masks" in result.output
+    assert str(caught.value).partition(" (")[0] in result.output
+    return str(caught.value)
+
+
+def test_masks_of_other_names(folder):
+    for i in range(4):
+        (folder / f"train/masks/{i}.png").rename(folder / f"train/masks/{i}_mask.png")
+    said = empty(folder, "folder")
+    assert said.startswith("4 times: an image has no mask: 0, 1, 2 and 1 more (add ")
+    assert said.endswith("or rename 0_mask.png)")
+
+
+def test_cityscapes_with_training_ids_alone(tmp_path):
+    write_cityscapes(tmp_path)
+    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    assert empty(tmp_path, "cityscapes").startswith("there are labelTrainIds but no labelIds (and 2 more problems")
+
+
+def test_voc_list_of_two_columns(tmp_path):
+    """As the lists of the classification task are."""
+    write_voc(tmp_path)
+    (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt").write_text("2007_000032  1\n2007_000039 -1\n")
+    assert empty(tmp_path, "voc").startswith("2 times: a listed image is missing: 2007_000032  1, 2007_000039 -1")
+
+
+def test_an_empty_split_says_what_it_left_out(folder):
+    for i in range(4):
+        (folder / f"train/images/{i}.png").rename(folder / f"train/images/{i}.heic")
+    with pytest.raises(SegtoolError, match=r"the train split is empty: .*4 times: files that end in \.heic"):
+        open_dataset(f"folder:{folder}", "train")
+
+
+def test_ade20k_shows_the_value_in_the_file(tmp_path):
+    write_ade20k(tmp_path)
+    path = tmp_path / "annotations/training/ADE_train_00000001.png"
+    write_mask(path, np.full((12, 20), 151))
+    (problem,) = Inspection(open_dataset(f"ade20k:{tmp_path}", "train"), training=True).problems
+    assert (problem.what, problem.where) == ("label 151 in a mask; classes are 1..150, void is 0", str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("classes: [no, yes]", 'name of class 0 is False to YAML, a bool: .*quote it.*"no"'),
+        ("classes: [a, 1]", "name of class 1 is 1 to YAML, a int"),
+        ("classes: [a, {name: on}]", "name of class 1 is True to YAML"),
+        ("classes: [a, ~]", "name of class 1 is None to YAML"),
+        ("classes: [a, b]\nignore_index: yes", "ignore_index is not a number"),
+        ("classes: [a, b]\nignore: 7", "unknown key in .*classes.yaml: ignore .did you mean ignore_index"),
+        ("classes: [" + ", ".join(f"c{i}" for i in range(256)) + "]", r"256 classes, 255 are possible: .*0\.\.254"),
+    ],
+)
+def test_classes_that_are_not_what_they_seem(folder, text, message):
+    (folder / "classes.yaml").write_text(text)
+    refused(folder, message)
+
+
+def test_home_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert len(open_dataset(f"folder:~/{folder.name}", "train")) == 4

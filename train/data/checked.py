@@ -1,0 +1,97 @@
+"""The one check that every sample of every source goes through."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtool.errors import SegtoolError
+from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset
+
+_PICTURE = 16  # values that are no class, beyond which a mask looks like a picture
+
+
+class Checked(DerivedDataset):
+    """The same dataset, each sample checked as it is loaded.
+
+    `load` raises SegtoolError for whatever is not a `Sample` of uint8 arrays of one size with labels of the classes,
+    and for whatever the dataset's own `load` stumbles over.
+    """
+
+    def load(self, index: int) -> Sample:
+        where = self.source_of(index)
+        try:
+            loaded: Any = self._dataset.load(index)
+        except SegtoolError:
+            raise
+        except Exception as error:  # of code that is the user's
+            what = f"load() of dataset {self.name} failed with {type(error).__name__}: {error}"
+            raise SegtoolError(what, where=where, mend="mend it; --debug shows the traceback") from error
+        sample = _check_arrays(loaded, where)
+        _check_sizes(sample, where)
+        _check_labels(sample.labels, self, where)
+        return sample
+
+
+def _check_arrays(loaded: Any, where: object) -> Sample:
+    if not isinstance(loaded, tuple) or len(loaded) != 2:
+        raise SegtoolError(
+            f"load() gave {type(loaded).__name__}", where=where, mend="it must give Sample(image, labels)"
+        )
+    for name, array in zip(("image", "labels"), loaded, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise SegtoolError(f"{name}: {type(array).__name__}", where=where, mend="it must be a numpy array")
+    image, labels = loaded
+    _check_shape(image, where)
+    if labels.ndim != 2:
+        raise SegtoolError(f"labels of shape {list(labels.shape)}", where=where, mend="they must be [H,W]")
+    for name, array in (("image", image), ("labels", labels)):
+        _check_type(name, array, where)
+    # A view, such as channels in the opposite order, is no input for torch.
+    return Sample(np.ascontiguousarray(image), np.ascontiguousarray(labels))
+
+
+def _check_shape(image: NDArray[Any], where: object) -> None:
+    if image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return
+    mend = "it must be RGB [H,W,3]"
+    if image.ndim == 2:
+        mend += "; of grey: np.repeat(image[..., None], 3, 2)"
+    elif image.ndim == 3 and image.shape[0] in (1, 3, 4):
+        mend += "; of channels first: image.transpose(1, 2, 0)"
+    raise SegtoolError(f"image of shape {list(image.shape)}", where=where, mend=mend)
+
+
+def _check_type(name: str, array: NDArray[Any], where: object) -> None:
+    if array.dtype == np.uint8:
+        return
+    span = f" with values {array.min():.4g}..{array.max():.4g}" if array.size and array.dtype.kind in "fiu" else ""
+    meaning = "levels 0..255" if name == "image" else "class ids, void the ignore index"
+    raise SegtoolError(f"{name} of {array.dtype}{span}", where=where, mend=f"it must be uint8: {meaning}")
+
+
+def _check_sizes(sample: Sample, where: object) -> None:
+    size, mask_size = sample.image.shape[:2], sample.labels.shape
+    if size == mask_size:
+        return
+    mend = "masks must have their image's size"
+    if size == mask_size[::-1]:
+        mend += "; one of them is turned, perhaps the image by what its EXIF says"
+    raise SegtoolError(
+        f"mask of {mask_size[1]}x{mask_size[0]} for an image of {size[1]}x{size[0]}", where=where, mend=mend
+    )
+
+
+def _check_labels(labels: NDArray[np.uint8], dataset: SegmentationDataset, where: object) -> None:
+    """Refuses labels that are no class; what is said are the values in the file."""
+    classes, stored = len(dataset.classes), dataset.stored_label
+    present = np.bincount(labels.ravel(), minlength=256) > 0
+    outside = [int(v) for v in np.flatnonzero(present) if v >= classes and v != dataset.ignore_index]
+    if not outside:
+        return
+    known = f"classes are {stored(0)}..{stored(classes - 1)}, void is {stored(dataset.ignore_index)}"
+    if len(outside) > _PICTURE:
+        what, mend = f"{len(outside)} values in a mask that are no class; {known}", "is it a picture? it must hold ids"
+    else:
+        what, mend = f"label {stored(outside[0])} in a mask; {known}", "correct the mask, or add the class"
+    raise SegtoolError(what, where=where, mend=mend)

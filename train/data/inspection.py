@@ -1,0 +1,142 @@
+"""Everything that is wrong with a dataset, or looks wrong, in one pass over it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+
+import numpy as np
+
+from segtool.errors import SegtoolError
+from segtool.train.data.base import Sample, SegmentationDataset
+from segtool.train.data.findings import Finding, Group, grouped, refuse
+
+Progress = Callable[[int, int], None]
+_BLACK, _WHITE = 16, 239  # levels; of 12 bits that were taken for 16 the brightest is 16
+_LEVELS = "are its levels really 0..255, or 0..65535 in a file of 16 bits?"
+
+
+class Inspection:
+    """What was found in a split.
+
+    Args:
+        dataset: the split; its samples are checked, see `Checked`.
+        training: whether it is trained on, rather than validated on.
+        progress: called with (done, total).
+
+    Attributes:
+        problems: what is refused.
+        doubts: what may be meant, but looks wrong.
+        pixels: of each class, [C].
+        pictures: where each picture was seen first, by a digest of its pixels.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, training: bool, progress: Progress = lambda done, total: None
+    ) -> None:
+        self.dataset, self.training = dataset, training
+        self.problems, self.doubts = [*map(Finding.of, dataset.problems)], [*dataset.doubts]
+        self.pixels = np.zeros(len(dataset.classes), np.int64)
+        self.pictures: dict[bytes, str] = {}
+        self._loaded, self._binary = 0, list[str]()
+        for index in range(len(dataset)):
+            self._look_at(index)
+            progress(index + 1, len(dataset))
+        self.doubts += self._same_names()
+        if self._loaded:
+            self._judge()
+
+    def _look_at(self, index: int) -> None:
+        where = str(self.dataset.source_of(index))
+        try:
+            sample = self.dataset.load(index)
+            self.doubts += self.dataset.file_doubts(index)
+        except SegtoolError as error:
+            self.problems.append(Finding.of(error))
+            return
+        self._loaded += 1
+        self.pictures.setdefault(_digest(sample), self.dataset.identifier(index))
+        self.doubts += _levels(sample, self.dataset.identifier(index))
+        present = np.bincount(sample.labels.ravel(), minlength=256)
+        self.pixels += present[: len(self.pixels)]
+        found = set(np.flatnonzero(present).tolist())
+        if found == {self.dataset.ignore_index}:
+            self.doubts.append(Finding("a mask of nothing but void", where, "label it, or leave the image out"))
+        if found == {0, self.dataset.ignore_index}:
+            self._binary.append(where)
+
+    def _judge(self) -> None:
+        """What only all images together show."""
+        names = [c.name for c in self.dataset.classes]
+        present = [name for name, pixels in zip(names, self.pixels, strict=True) if pixels]
+        split, void = self.dataset.split, self.dataset.stored_label(self.dataset.ignore_index)
+        if not present:
+            what = f"there are no labels in the {'training' if self.training else split} masks"
+            self.problems.append(Finding(what, split, f"all is void, {void}; segtool data show draws it"))
+        elif self.training and len(present) == 1:
+            mend = f"{void} is void: write class ids 0..{len(names) - 1}" if self._binary else "label the other classes"
+            self.problems.append(Finding(f"all labelled training pixels are {present[0]}", split, mend))
+        else:
+            self.doubts += self._absent(present) + self._half_binary()
+        if len(self.pictures) == 1 < self._loaded:
+            self.doubts.append(Finding(f"all {self._loaded} images are the same picture", split))
+
+    def _absent(self, present: list[str]) -> list[Finding]:
+        use = "it cannot be learned" if self.training else "it is not in the scores"
+        what = f"a class without one {'training' if self.training else 'validation'} pixel"
+        return [Finding(what, c.name, use) for c in self.dataset.classes if c.name not in present]
+
+    def _half_binary(self) -> list[Finding]:
+        """Of two classes, some masks may hold the second as 255, which many programs write for it."""
+        if len(self.dataset.classes) > 2:
+            return []
+        void = self.dataset.stored_label(self.dataset.ignore_index)
+        mend = f"write {self.dataset.classes[1].name} as 1"
+        return [Finding(f"a mask of 0 and {void} alone, which is void", where, mend) for where in self._binary]
+
+    def _same_names(self) -> Iterator[Finding]:
+        count = Counter(self.dataset.identifier(i) for i in range(len(self.dataset)))
+        for name, images in count.items():
+            if images > 1:
+                yield Finding("an identifier that several images have", name, "give each image its own")
+
+
+def shared_pictures(training: Inspection, other: Inspection) -> list[Finding]:
+    """Pictures that are trained on and scored on."""
+    both = training.pictures.keys() & other.pictures.keys()
+    what = f"an image of {other.dataset.split} is a training image too"
+    mend = "scores on it say nothing of new images"
+    return [Finding(what, where, mend) for key, where in other.pictures.items() if key in both]
+
+
+def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> list[Group]:
+    """Refuses splits with problems.
+
+    Args:
+        train: what is trained on.
+        others: what is validated on.
+
+    Returns:
+        What looks wrong, by kind.
+
+    Raises:
+        SegtoolError: the first kind of problem, and how many problems there are besides.
+    """
+    trained, scored = Inspection(train, training=True), [Inspection(other, training=False) for other in others]
+    refuse(problem for inspection in (trained, *scored) for problem in inspection.problems)
+    for other in others:
+        if [c.name for c in other.classes] != [c.name for c in train.classes]:
+            raise SegtoolError("the splits have other classes", where=f"{train.split}, {other.split}")
+    doubts = [doubt for inspection in (trained, *scored) for doubt in inspection.doubts]
+    return grouped([*doubts, *(doubt for inspection in scored for doubt in shared_pictures(trained, inspection))])
+
+
+def _digest(sample: Sample) -> bytes:
+    return blake2b(sample.image.data, digest_size=16, key=repr(sample.image.shape).encode()).digest()
+
+
+def _levels(sample: Sample, where: str) -> Iterator[Finding]:
+    low, high = int(sample.image.min()), int(sample.image.max())
+    if high <= _BLACK:
+        yield Finding(f"a black image, no level above {high}", where, _LEVELS)
+    elif low >= _WHITE:
+        yield Finding(f"a white image, no level below {low}", where, _LEVELS)
