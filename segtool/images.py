@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
+from segtool.impostors import impostor
 
 RGB = NDArray[np.uint8]
 _MOST_PIXELS = 178_956_970  # of a file that nobody vouches for; Pillow's own limit
@@ -104,6 +105,8 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
     except UnidentifiedImageError as error:
         if holds_heic(_head(source)):
             raise NotAnImage("HEIC is not read here", where=where, mend=f"{INSTALL_HEIC}, or convert it") from error
+        if isinstance(source, Path) and (found := impostor(source)) is not None:
+            raise NotAnImage(found.what, where=where, mend=found.mend) from error
         raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
     except SegtoolError as error:
         raise error.about(where) from error.__cause__

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn, parse_card
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
+from segtool.impostors import impostor
 from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
@@ -92,6 +93,8 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _card_text(path: Path) -> str | None:
+    if (found := impostor(path)) is not None:
+        raise found
     try:
         with safetensors.safe_open(path, "pt") as file:
             return (file.metadata() or {}).get(METADATA_KEY)

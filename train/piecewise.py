@@ -144,7 +144,8 @@ class PiecewiseTrainer:
         if previous in self.state.done:
             segmenter = load_segmenter(self.folder.best(previous))[0]
         elif self.start is not None:
-            segmenter = start_from(self.start, self.config.model, self.train_set.classes)
+            new_head = stage == "unary"  # which trains it
+            segmenter = start_from(self.start, self.config.model, self.train_set.classes, new_head=new_head)
         else:
             return Segmenter(build_network(self.config.model, len(self.train_set.classes)), InputContract())
         if stage != "joint":

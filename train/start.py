@@ -2,41 +2,54 @@
 
 from pathlib import Path
 
-from segtool.card import ClassInfo, InputContract
+from segtool.card import ClassInfo, InputContract, ModelCard
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import checkpoint_path, is_checkpoint, load_segmenter, model_config, read_card
 from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
-from segtool.train.models.pretrained import load_weights
+from segtool.train.models.pretrained import load_weights, put_weights
 
 
-def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo]) -> Segmenter:
+def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo], *, new_head: bool = False) -> Segmenter:
     """The segmenter that a run starts from.
 
     Args:
         path: a run folder, a checkpoint (its network is taken as it is, whatever `config` says), or a state_dict of
             the whole network that `config` describes: .safetensors, or from torch.save.
         classes: of the data.
+        new_head: whether a head for another number of classes is replaced by a fresh one, with a warning.
 
     Raises:
         SegtoolError: unreadable, for other classes, or it does not fit.
     """
     if is_checkpoint(path):
-        segmenter, card = load_segmenter(path)
-        names = [c.name for c in classes]
-        if card.names != names:
-            raise SegtoolError(
-                f"the checkpoint has the classes {_listed(card.names)}, the data {_listed(names)}",
-                where=path,
-                mend="start from a checkpoint for the same classes",
-            )
-        return segmenter
+        return _start_from_checkpoint(path, classes, new_head)
     if not path.exists():
         raise SegtoolError("no such file", where=path, mend="--from RUN, CHECKPOINT or STATE_DICT")
     network = build_network(config.model_copy(update={"weights": None}), len(classes))
-    load_weights(network, path, whole=True)
+    load_weights(network, path, len(classes), whole=True, new_head=new_head)
     return Segmenter(network, InputContract())
+
+
+def _start_from_checkpoint(path: Path, classes: list[ClassInfo], new_head: bool) -> Segmenter:
+    segmenter, card = load_segmenter(path)
+    names = [c.name for c in classes]
+    if card.names == names:
+        return segmenter
+    if new_head and len(names) != len(card.names):
+        return _with_new_head(segmenter, card, path, len(names))
+    raise SegtoolError(
+        f"the checkpoint has the classes {_listed(card.names)}, the data {_listed(names)}",
+        where=path,
+        mend="start from a checkpoint for the same classes, or with stage unary from one for another number of them",
+    )
+
+
+def _with_new_head(segmenter: Segmenter, card: ModelCard, path: Path, classes: int) -> Segmenter:
+    network = build_network(model_config(card).model_copy(update={"weights": None}), classes)
+    put_weights(network, segmenter.network.state_dict(), path, classes, whole=True)
+    return Segmenter(network, card.input)
 
 
 def with_network_of(path: Path | None, config: TrainConfig) -> TrainConfig:

@@ -59,7 +59,7 @@ def test_palette_image(tmp_path, pixels):
     assert np.array(Image.open(tmp_path / "x.png")).tolist() == [[0, 1]]
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"hello", "not an image"), (b"", "not an image")])
+@pytest.mark.parametrize(("content", "message"), [(b"hello", "not an image"), (b"", "the file is empty")])
 def test_not_an_image(tmp_path, content, message):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(SegtoolError, match=message):

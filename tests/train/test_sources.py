@@ -1,15 +1,20 @@
 """Networks from other libraries and from the user, and where their weights come from."""
 
+from argparse import Namespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.config import ModelConfig
+from segtool.train.data.pairs import named_classes
 from segtool.train.models import pretrained
 from segtool.train.models.adapted import query_logits
 from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved
+from segtool.train.start import start_from
 from segtool.train.user_code import allow_code
 
 
@@ -161,20 +166,91 @@ def test_imagenet_weights_that_are_really_there(shared):
     torch.testing.assert_close(network.encoder.features[3].conv[1][0].weight, stored["features.3.conv.1.0.weight"])
 
 
-def test_weights_saved_by_a_wrapper_lose_its_prefix(tmp_path):
-    network = build(encoder="resnet18")
-    wrapped = {"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}, "epoch": 3}
-    torch.save(wrapped, tmp_path / "wrapped.pth")
-    again = build(encoder="resnet18", weights=str(tmp_path / "wrapped.pth"))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+SMALL = {"encoder": "tu-mobilenetv3_small_050"}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build(**SMALL)
+
+
+def same(network, path, **settings):
+    again = build(**SMALL, weights=str(path), **settings)
+    return all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.module.", "model._orig_mod.", "net.",
+        "ema.module.", "segmenter.network.", "network._orig_mod.module.",
+    ],
+)  # fmt: skip
+def test_weights_saved_by_a_wrapper_lose_its_prefix(network, tmp_path, prefix):
+    wrapped = {f"{prefix}{k}": v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": wrapped | {"criterion.weight": torch.zeros(5)}, "epoch": 3}, tmp_path / "wrapped.pth")
+    assert same(network, tmp_path / "wrapped.pth")
+
+
+def test_modules_that_were_compiled_one_by_one(network, tmp_path):
+    torch.save({k.replace(".", "._orig_mod.", 1): v for k, v in network.state_dict().items()}, tmp_path / "c.pth")
+    assert same(network, tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize("key", ["model", "net", "ema", "model_state", "model_state_dict", "params", "state_dict_ema"])
+def test_weights_beside_the_state_of_a_trainer(network, tmp_path, key):
+    """Arguments, scores and paths are data; nothing has to be executed for them."""
+    beside = {"args": Namespace(lr=0.1, out=tmp_path), "best": np.float64(0.5), "optimizer": {"state": {}}}
+    torch.save({key: network.state_dict(), **beside}, tmp_path / "run.pth")
+    assert same(network, tmp_path / "run.pth")
+
+
+def test_a_head_for_another_number_of_classes_is_replaced_and_said(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "five.pth")
+    with pytest.warns(SegtoolWarning, match="the weights are for 5 classes, the data have 3; the head starts fresh"):
+        three = build(3, **SMALL, weights=str(tmp_path / "five.pth"))
+    for name, value in three.named_parameters():
+        assert value.shape[0] == 3 or torch.equal(value, network.get_parameter(name)), name
 
 
 def test_weights_that_do_not_fit(tmp_path):
     torch.save(build(encoder="resnet18").state_dict(), tmp_path / "w.pth")
     with pytest.raises(SegtoolError, match="fit neither the network nor its encoder"):
         build(encoder="resnet34", weights=str(tmp_path / "w.pth"))
-    with pytest.raises(SegtoolError, match="not readable as weights"):
+    with pytest.raises(SegtoolError, match="no such file"):
         build(encoder="resnet18", weights=str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid 4d7a\nsize 12345\n",
+            "a Git LFS pointer.*git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html><html><head>", "a web page instead of the file"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_lies_in_place_of_weights_is_told(tmp_path, content, said, suffix):
+    path = tmp_path / f"w.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(SegtoolError, match=said):
+        build(**SMALL, weights=str(path))
+    with pytest.raises(SegtoolError, match=said):
+        start_from(path, ModelConfig(**SMALL), named_classes(["a", "b"]))
+
+
+class Unknown:
+    pass
+
+
+def test_objects_that_only_code_could_make_are_named(network, tmp_path):
+    torch.save({"model": network.state_dict(), "config": Unknown()}, tmp_path / "w.pth")
+    with pytest.raises(SegtoolError, match=r"holds more than tensors, .*Unknown, which only code") as caught:
+        build(**SMALL, weights=str(tmp_path / "w.pth"))
+    assert "\n" not in str(caught.value)
 
 
 class Attack:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config
@@ -71,6 +71,25 @@ def test_other_classes_are_refused(tiny_run, tmp_path, photo):
     write_folder(tmp_path / "data", photo)
     with pytest.raises(SegtoolError, match=r"the checkpoint has the classes .* the data dark, light"):
         run(tmp_path / "run", tiny_run, data=f"folder:{tmp_path / 'data'}")
+
+
+def test_a_head_for_other_classes_is_trained_anew_in_stage_unary(tiny_run, tmp_path, photo):
+    from .layouts import write_folder
+
+    write_folder(tmp_path / "data", photo)
+    torch.save(load_segmenter(tiny_run)[0].network.state_dict(), tmp_path / "five.pth")
+    settings = ["unary.learning_rate=1e-12", "unary.epochs=1"]
+    theirs = load_segmenter(tiny_run)[0].network
+    for start in (tiny_run, tmp_path / "five.pth"):
+        data, out = f"folder:{tmp_path / 'data'}", tmp_path / f"run {start.name}"
+        with pytest.warns(SegtoolWarning, match="weights are for 5 classes, the data have 2; the head starts fresh"):
+            segmenter, card = run(out, start, *settings, stages=("unary",), data=data)
+        assert card.names == ["dark", "light"]
+        for name, value in segmenter.network.named_parameters():
+            if value.shape[0] != 2:
+                torch.testing.assert_close(value.detach(), theirs.get_parameter(name), rtol=0, atol=1e-6)
+    with pytest.raises(SegtoolError, match="weights are for 5 classes, the data have 2: .*--stages unary,crf,joint"):
+        run(tmp_path / "crf", tmp_path / "five.pth", stages=("crf",), data=data)
 
 
 def test_missing_file(tmp_path):

@@ -53,7 +53,7 @@ def build_network(config: ModelConfig, classes: int) -> nn.Module:
     else:
         raise unknown("model.source", config.source, [*_BUILDERS, "python:MODULE:FACTORY"])
     if config.weights is not None and pretrained.is_file(config.weights):
-        pretrained.load_weights(network, Path(config.weights))
+        pretrained.load_weights(network, Path(config.weights), classes)
     if config.head_dropout:
         _drop_before_head(network, config.head_dropout)
     return network

@@ -1,0 +1,68 @@
+"""Reading weights that something else saved. Nothing in a file is executed."""
+
+import argparse
+import pathlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from segtool.errors import SegtoolError
+from segtool.impostors import impostor
+
+_MEND = "a state_dict saved by torch.save, or .safetensors"
+# Under which trainers keep the state_dict; averages last, for where both are there the other is what was asked for.
+_CONTAINERS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights", "module",
+    "state_dict_ema", "ema_state_dict", "model_ema", "ema",
+)  # fmt: skip
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+# Data without behaviour that trainers keep beside it: their arguments, scores and paths.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    (_SCALAR, "numpy._core.multiarray.scalar"),  # since numpy 2
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
+]
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of one that torch.save wrote.
+
+    Raises:
+        SegtoolError: unreadable, no weights at all, or objects in it that only code could make again.
+    """
+    if (found := impostor(path)) is not None:
+        raise found
+    content = _read(path)
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise SegtoolError("no weights in it", where=path, mend=_MEND)
+    return tensors
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise SegtoolError("no such file", where=path, mend=_MEND) from error
+    except Exception as error:  # of safetensors, pickle or zip; what they say of other files is no help
+        more = "it holds more than tensors" if "Unsupported" in str(error) else type(error).__name__
+        if unsupported := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            more += f", {unsupported[1]}, which only code could make again"
+        raise SegtoolError(f"not readable as weights ({more})", where=path, mend=_MEND) from error
