@@ -32,6 +32,7 @@ from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
+from segtool.train.models.options import check_options
 from segtool.train.predict import TorchPredictor
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.search import search_crf
@@ -39,6 +40,7 @@ from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.start import start_from, with_network_of
 from segtool.train.suggest import unknown
 from segtool.train.temperature import fit_temperature
+from segtool.train.trial import check_share, try_network
 from segtool.train.user_code import allow_code
 
 Report = Callable[[str], None]
@@ -77,7 +79,10 @@ class PiecewiseTrainer:
         self.config, self.start = with_network_of(start, config), start
         self.folder, self.data, self.stages, self._report = RunFolder(out), data, stages, report
         allow_code(config.model.source)  # the user has named it
+        if self.config.model == config.model:  # not that of a checkpoint, which was built before
+            check_options(config.model)
         self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
+        check_share(len(self.train_set), distributed.world())
         origin = None if start is None else str(start)
         found = distributed.on_first(lambda: self.folder.find(self.config, data, origin, resume))
         self.state = found or RunState(data=data, start=origin)
@@ -136,7 +141,11 @@ class PiecewiseTrainer:
         to_come = [stage for stage in self.stages if stage not in self.state.done]
         if to_come and _PREVIOUS.get(to_come[0]) not in self.state.done:
             # The first process downloads weights, the others find them there.
-            distributed.on_first(lambda: bool(self._start_of(to_come[0])))
+            distributed.on_first(lambda: self._try(to_come))
+
+    def _try(self, stages: list[StageName]) -> None:
+        classes, images = len(self.train_set.classes), len(self.train_set) // distributed.world()
+        try_network(self._start_of(stages[0]), self.config, stages, classes, images)
 
     def _start_of(self, stage: StageName) -> Segmenter:
         """The segmenter that a stage starts from: the best of the one before it, the given file, or a new network."""
@@ -164,7 +173,10 @@ class PiecewiseTrainer:
             segmenter.crf = self._searched_crf(segmenter, images)
         best = self.folder.best(stage)
         if stage_config(self.config, stage).epochs:
-            self._fit(stage, segmenter, images)
+            finite = self._fit(stage, segmenter, images)
+            if finite and not best.is_file():
+                mend = "label the validation images, or raise data.validation_images"
+                raise SegtoolError(f"stage {stage} ended without a score", where=self.out, mend=mend)
             if not best.is_file():
                 settings = "joint" if stage == "control" else stage
                 mend = f"another --out and a lower {settings}.learning_rate, or {settings}.gradient_clip=1"
@@ -175,7 +187,8 @@ class PiecewiseTrainer:
         self.state.done[stage] = distributed.on_first(lambda: self._score(stage))
         distributed.on_first(lambda: self.folder.save(self.state))
 
-    def _fit(self, stage: StageName, segmenter: Segmenter, images: SegmentationDataset) -> None:
+    def _fit(self, stage: StageName, segmenter: Segmenter, images: SegmentationDataset) -> bool:
+        """Whether all weights are numbers at the end."""
         module = StageModule(stage, segmenter, self.config, self.criterion)
         size = self._batch_size(module)
         fit_stage(
@@ -190,6 +203,7 @@ class PiecewiseTrainer:
             report=self._log,
             snapshots=self._snapshots(),
         )
+        return module.is_finite()
 
     def _batch_size(self, module: StageModule) -> int:
         size, stage = self.config.data.batch_size, module.stage

@@ -23,6 +23,7 @@ from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss, class_weights
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
+from segtool.train.models.options import check_options
 from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
@@ -60,6 +61,7 @@ def overfit_one_image(
         steps: at most so many; fewer if the image is learned.
     """
     allow_code(config.model.source)
+    check_options(config.model)
     L.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(data, "train")
     index = _telling_image(dataset)

@@ -68,7 +68,7 @@ def run_file(path: Path) -> ModuleType:
 
 def _import(where: str, source: str) -> ModuleType:
     if where.endswith(".py"):
-        return run_file(Path(where))
+        return run_file(Path(where).expanduser())
     sys.path.insert(0, os.getcwd())  # as for `python -m`
     try:
         return importlib.import_module(where)

@@ -34,8 +34,12 @@ class KeepBest(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
+        if self.best < 0:
+            return
         if not self.improved:
             self._report(f"{pl_module.stage}: no epoch was better than its start, mIoU {self.best:.4f}; kept that")
+        elif not pl_module.is_finite():
+            self._report(f"{pl_module.stage}: kept the best epoch before that, mIoU {self.best:.4f}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "improved": self.improved}

@@ -1,0 +1,99 @@
+"""Whether `model.options` means what it says: libraries take unknown keywords and leave them unused."""
+
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Collection
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+
+from segtool.errors import SegtoolError
+from segtool.train.config import ModelConfig
+from segtool.train.models.unet import UNet
+from segtool.train.suggest import unknown
+from segtool.train.user_code import load_factory
+
+_BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: images have three"
+_BY_WEIGHTS = "--set model.weights=... instead"
+_LOGITS = "leave it out: networks give logits"
+# What is set elsewhere, and where.
+_ELSEWHERE = {
+    "classes": _BY_DATA, "num_classes": _BY_DATA, "num_labels": _BY_DATA,
+    "in_channels": _BY_IMAGES, "in_chans": _BY_IMAGES, "num_channels": _BY_IMAGES,
+    "encoder_name": "--set model.encoder=... instead", "encoder_weights": _BY_WEIGHTS, "weights": _BY_WEIGHTS,
+    "weights_backbone": _BY_WEIGHTS, "pretrained": _BY_WEIGHTS, "activation": _LOGITS, "aux_params": _LOGITS,
+}  # fmt: skip
+_CHANNELS = 3
+_OLD_NAMES = ("decoder_use_batchnorm", "psp_use_batchnorm", "upscale_mode")  # which smp still reads
+
+
+def check_options(config: ModelConfig) -> None:
+    """Refuses options that nothing reads, and those that are set elsewhere.
+
+    Raises:
+        SegtoolError: names the option, and the near known one or where it is set.
+    """
+    own_code = config.source.startswith("python:")
+    for key, value in config.options.items():
+        if key in _ELSEWHERE and not (own_code and key != "classes"):
+            if _ELSEWHERE[key] == _BY_IMAGES and value == _CHANNELS:
+                continue
+            raise SegtoolError(f"{key} is no option", where="model.options", mend=_ELSEWHERE[key])
+    known = _known(config)
+    for key in config.options:
+        if known is not None and key not in known:
+            raise unknown("key of model.options", key, set(known) - _ELSEWHERE.keys())
+
+
+def _known(config: ModelConfig) -> Collection[str] | None:
+    """The options that are read; None where that cannot be known."""
+    if config.source == "smp":
+        return _of_smp(config)
+    if config.source == "torchvision":
+        return ["aux_loss"]  # its other keywords are set elsewhere or unused
+    if config.source == "transformers":
+        return _of_transformers(config.architecture)
+    if config.source == "segtool":
+        return _parameters(UNet)
+    return _parameters(load_factory(config.source)) if config.source.startswith("python:") else None
+
+
+def _of_smp(config: ModelConfig) -> Collection[str] | None:
+    by_name = {model.__name__.lower(): model for model in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    if config.architecture.lower() not in by_name:
+        return None
+    parameters = inspect.signature(by_name[config.architecture.lower()]).parameters.values()
+    own = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} | set(_OLD_NAMES)
+    if not config.encoder.startswith(("tu-", "timm-")):
+        return own
+    encoder = _of_timm(config.encoder.partition("-")[2])
+    if encoder is not None:
+        return {*own, *encoder}
+    # The encoder takes anything; but not what is nearly an option of the architecture.
+    return {*own, *(key for key in config.options if not difflib.get_close_matches(key, own, cutoff=0.8))}
+
+
+def _of_timm(name: str) -> Collection[str] | None:
+    """The keywords of a timm model, if its class names them all."""
+    if not timm.is_model(name.partition(".")[0]):
+        return None
+    kind = typing.get_type_hints(timm.model_entrypoint(name.partition(".")[0])).get("return")
+    own = _parameters(kind) if isinstance(kind, type) else None
+    return None if own is None else {*own, *inspect.signature(timm.create_model).parameters}
+
+
+def _of_transformers(model_type: str) -> Collection[str] | None:
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        return None
+    settings = CONFIG_MAPPING[model_type]
+    return {*settings().to_dict(), *inspect.signature(settings).parameters}
+
+
+def _parameters(build: Callable[..., Any]) -> Collection[str] | None:
+    """The keywords of a function or class; None if it takes any."""
+    parameters = inspect.signature(build).parameters.values()
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else [p.name for p in parameters]

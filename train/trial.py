@@ -1,0 +1,65 @@
+"""The first step of a run, tried before anything is written."""
+
+from collections.abc import Sequence
+
+import torch
+
+from segtool.errors import SegtoolError
+from segtool.train.config import TrainConfig
+from segtool.train.device import device
+from segtool.train.models import Segmenter
+from segtool.train.stage import StageName
+
+_ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal
+
+
+@torch.no_grad()
+def try_network(
+    segmenter: Segmenter, config: TrainConfig, stages: Sequence[StageName], classes: int, images: int
+) -> None:
+    """Shows the network a batch like those it will see. Its statistics are not the same after that.
+
+    Args:
+        stages: to come.
+        classes: C of the logits that are wanted.
+        images: training images of this process.
+
+    Raises:
+        SegtoolError: it fails, it gives no logits [N,C,H,W], or its batch norm cannot learn from a batch of one.
+    """
+    size = images if config.data.batch_size == "auto" else config.data.batch_size
+    shown = torch.zeros(min(size, images, 2), 3, *config.data.crop, device=device())
+    segmenter.to(device()).train(_batch_norm_learns(config, stages))
+    try:
+        logits = segmenter.unary(shown)
+    except SegtoolError:
+        raise
+    except Exception as error:  # of a library's network, or the user's
+        raise _failure(error, len(shown), images) from error
+    if logits.shape[1] != classes:
+        what = f"the network gives logits for {logits.shape[1]} classes, the data have {classes}"
+        raise SegtoolError(what, where="model", mend="correct model.options, or the network's code")
+
+
+def check_share(images: int, processes: int) -> None:
+    """Refuses more processes than training images: some would have nothing to do."""
+    if images < processes:
+        what = f"{images} training images for {processes} processes"
+        raise SegtoolError(what, where="data", mend=f"start at most {images} processes")
+
+
+def _batch_norm_learns(config: TrainConfig, stages: Sequence[StageName]) -> bool:
+    return "unary" in stages or (not config.joint.freeze_batch_norm and bool({"joint", "control"} & {*stages}))
+
+
+def _failure(error: Exception, batch: int, images: int) -> SegtoolError:
+    if batch == 1 and _ONE_VALUE in str(error):
+        mend = "--set data.batch_size=2 or more" if images > 1 else "add training images: a batch holds each once"
+        what = "the network's batch norm cannot learn from batches of one"
+        return SegtoolError(what, where="data.batch_size", mend=mend)
+    reason = " ".join(str(error).split())[:200]
+    return SegtoolError(
+        f"the network fails on a training crop, {type(error).__name__}: {reason}",
+        where="model",
+        mend="correct model.options or data.crop; --debug shows the traceback",
+    )
