@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segtool.errors import SegtoolError
+from segtool.stored import misfit
 
 SCHEMA_VERSION = 2  # 1: before the CRF's logits were normalised
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
@@ -171,4 +172,4 @@ def parse_card(text: str | None, where: object) -> ModelCard:
                 where=where,
                 mend="upgrade segtool",
             ) from error
-        raise SegtoolError(f"damaged model card, field {field or '?'}: {first['msg']}", where=where) from error
+        raise misfit(error, "model card", where) from error

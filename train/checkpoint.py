@@ -6,12 +6,14 @@ from pathlib import Path
 
 import safetensors
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn, parse_card
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.impostors import impostor
+from segtool.stored import misfit
 from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
@@ -119,7 +121,10 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
 
 def model_config(card: ModelCard) -> ModelConfig:
     """How the network of a card is built."""
-    return ModelConfig.model_validate({"weights": None, **card.config["model"]})
+    try:
+        return ModelConfig.model_validate({"weights": None, **card.config["model"]})
+    except ValidationError as error:
+        raise misfit(error, "model card", "config.model") from error
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from segtool.files import ensure_folder
 from segtool.train import distributed
-from segtool.train.callbacks import History, KeepBest, KeepEvery, ProgressBar, Snapshots, UnfreezeEncoder
+from segtool.train.callbacks import History, KeepBest, KeepEvery, Length, ProgressBar, Snapshots, UnfreezeEncoder
 from segtool.train.config import TrainConfig, UnaryStageConfig
 from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
@@ -92,6 +92,7 @@ def _callbacks(
     callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)), report)]
     if stage.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=moving_average(stage.ema)))
+    callbacks.append(Length(stage.epochs, lambda line: report(f"{module.stage}: {line}")))
     callbacks += [ProgressBar(), History(folder.history, report), LearningRateMonitor("step")]
     if stage.early_stopping:
         # Looked at after each validation, like the best: not at the end of epochs that have none.

@@ -94,8 +94,8 @@ class PiecewiseTrainer:
         classes = distributed.on_first(lambda: class_statistics(self.train_set))
         weight = class_weights(config.loss.class_weights, classes)
         self.criterion = SegmentationLoss(config.loss, weight, self.train_set.ignore_index)
-        if found is None:  # only now: a run that cannot start leaves no folder behind
-            distributed.on_first(lambda: self.folder.create(self.config, self.state))
+        # Only now: a run that cannot start leaves no folder behind. A resumed one may have more epochs.
+        distributed.on_first(lambda: self.folder.create(self.config, self.state))
 
     @property
     def out(self) -> Path:

@@ -1,5 +1,6 @@
 """Presets: the YAML files that come with segtool, `--set` overrides, and what is said of a bad one."""
 
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -82,4 +83,19 @@ def _validate(data: Any, where: str) -> TrainConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         what = f"configuration field {field}" if field else "configuration"
-        raise SegtoolError(f"{what}: {first['msg']}", where=where) from error
+        raise SegtoolError(f"{what}: {first['msg']}", where=where, mend=_example(first["loc"])) from error
+
+
+def _example(place: tuple[int | str, ...]) -> str | None:
+    """A value with the shape that a field of several numbers wants; None for other fields."""
+    model: Any = TrainConfig
+    for depth, name in enumerate(place, start=1):
+        field = model.model_fields.get(name)
+        if field is None:
+            return None
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+            continue
+        several = isinstance(field.default, (list, tuple)) and field.default
+        return f"such as {'.'.join(map(str, place[:depth]))}='{json.dumps(field.default)}'" if several else None
+    return None

@@ -6,18 +6,22 @@ stage `STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetenso
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 from uuid import uuid4
 
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from segtool.card import ValidationScores
 from segtool.errors import SegtoolError
 from segtool.files import ensure_folder, write_text
+from segtool.stored import misfit
 from segtool.train.config import TrainConfig
+from segtool.train.extension import extended_stages
 from segtool.train.models import KernelWidths
 from segtool.train.stage import StageName
+
+Stored = TypeVar("Stored", bound=BaseModel)
 
 
 class RunState(BaseModel):
@@ -51,6 +55,8 @@ class RunFolder:
     def find(self, config: TrainConfig, data: str, start: str | None, resume: bool) -> RunState | None:
         """The state of the run in the folder, None if there is none.
 
+        Stages that now have more epochs than they were begun with are not done in it.
+
         Raises:
             SegtoolError: there is another run, or one that is not to be resumed.
         """
@@ -58,18 +64,28 @@ class RunFolder:
             return None
         if not resume:
             raise SegtoolError("the folder already holds a run", where=self.path, mend="--resume, or another --out")
-        state = RunState.model_validate_json((self.path / "state.json").read_text(encoding="utf-8"))
-        saved = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        if TrainConfig.model_validate(saved) != config or (state.data, state.start) != (data, start):
-            raise SegtoolError(
-                "the run was started with other settings or data",
-                where=self.path / "config.yaml",
-                mend="resume with the same --preset, --data, --from and --set",
-            )
-        return state
+        state, saved = self._read(RunState, "state.json"), self._read(TrainConfig, "config.yaml")
+        if (state.data, state.start) != (data, start):
+            was = f"--data {state.data}" + (f" --from {state.start}" if state.start else "")
+            what = "the run was started with other settings or data"
+            raise SegtoolError(what, where=self.path / "state.json", mend=f"resume with {was}")
+        begun = {*state.done, *(stage for stage in get_args(StageName) if (self.path / stage / "last.ckpt").is_file())}
+        if state.widths is not None:
+            begun.add("crf")
+        longer = extended_stages(saved, config, begun, self.path / "config.yaml")
+        return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
+
+    def _read(self, kind: type[Stored], name: str) -> Stored:
+        path = self.path / name
+        try:
+            return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise misfit(error, "the run's record", path) from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SegtoolError("not readable", where=path, mend="the run cannot be resumed; another --out") from error
 
     def create(self, config: TrainConfig, state: RunState) -> None:
-        """Writes the resolved configuration and the first state."""
+        """Writes the resolved configuration and the state."""
         ensure_folder(self.path)
         write_text(self.path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self.save(state)

@@ -20,6 +20,7 @@ from segtool.cli.options import echo, progress_bar
 @click.option("--slide", type=click.IntRange(16), help="Show the network windows of this side in pixels.")
 @click.option("--stride", type=int, help="From window to window, pixels.  [default: two thirds of the window]")
 @click.option("--tta", metavar="flip,0.75,...", help="Average over mirrored and scaled images too.")
+@click.option("--any-classes", is_flag=True, help="Match classes by id, also where names have other ids.")
 @click.option("--pictures", default=120, show_default=True, type=click.IntRange(0), help="Images in the report.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for tables and report.html.")
 @click.option(
@@ -58,9 +59,11 @@ def _evaluate(
     slide: int | None,
     stride: int | None,
     tta: str | None,
+    any_classes: bool,
     pictures: int,
 ) -> None:
     from segtool.cli.tables import print_evaluation, print_failures
+    from segtool.errors import SegtoolError
     from segtool.train.data import absolute_spec
     from segtool.train.evaluation.examine import examine, failing
     from segtool.train.evaluation.failures import collect_failures
@@ -71,7 +74,7 @@ def _evaluate(
 
     views = parse_views(slide, stride, tta)
     # Several processes must not compete for the cores with threads of their own.
-    opener = partial(_open, model, data, split, views, 1 if processes > 1 else None)
+    opener = partial(_open, model, data, split, views, 1 if processes > 1 else None, any_classes)
     with Workers(opener, processes) as workers, progress_bar("evaluating") as progress:
         if out is None:
             found, explained = evaluate_with(workers, progress=progress), None
@@ -94,6 +97,8 @@ def _evaluate(
                 history=model / "history.jsonl",
                 progress=progress,
             )
+    if not found.final.confusion.any():
+        raise SegtoolError(f"nothing is labelled in split {split}", where=data, mend="segtool data check shows more")
     print_evaluation(found)
     if explained is not None:
         print_failures(explained)
@@ -105,8 +110,8 @@ def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, 
     return {key: value for key, value in (("slide", slide), ("stride", stride), ("tta", tta)) if value}
 
 
-def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -> Any:
-    """Predictor and dataset; refused if they do not have the same number of classes, warned of if of other names."""
+def _open(model: Path, data: str, split: str, views: Any, threads: int | None, any_classes: bool) -> Any:
+    """Predictor and dataset; refused if their classes cannot be matched, warned of if some have other names."""
     from segtool.cli.models import open_model
     from segtool.errors import SegtoolError
     from segtool.train.data import open_dataset
@@ -115,9 +120,25 @@ def _open(model: Path, data: str, split: str, views: Any, threads: int | None) -
     predictor, card = open_model(model, threads=threads, views=views)
     if len(card.classes) != len(dataset.classes):
         raise SegtoolError(f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data)
+    if not any_classes:
+        _refuse_other_order(card.names, [c.name for c in dataset.classes], data)
     if parent_process() is None:  # said once, not by every process
         _warn_of_names(card.names, [c.name for c in dataset.classes])
     return predictor, dataset
+
+
+def _refuse_other_order(model: list[str], data: list[str], where: str) -> None:
+    """Refuses names that both have under different ids: the ids decide, and would take one class for another."""
+    from segtool.errors import SegtoolError
+
+    places = {name: i for i, name in enumerate(data)}
+    moved = [f"{name} is {places[name]}, not {i}" for i, name in enumerate(model) if places.get(name, i) != i]
+    if moved:
+        raise SegtoolError(
+            f"classes have other ids in the data than in the model ({', '.join(moved[:3])})",
+            where=where,
+            mend="give both the same order, or --any-classes if the names are wrong",
+        )
 
 
 def _warn_of_names(model: list[str], data: list[str]) -> None:
@@ -156,4 +177,4 @@ def _reopen(summary: dict[str, Any], folder: Path) -> Any:
     if not model.exists():
         raise SegtoolError("the evaluated model is gone", where=model, mend="--pictures 0 compares without pictures")
     views = parse_views(summary.get("slide"), summary.get("stride"), summary.get("tta"))
-    return _open(model, summary["data"], summary["split"], views, None)
+    return _open(model, summary["data"], summary["split"], views, None, any_classes=True)  # as it was evaluated

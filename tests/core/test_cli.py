@@ -188,18 +188,37 @@ def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
     assert "the model has 5 classes, the data 11" in result.stderr
 
 
-def test_eval_warns_once_of_data_with_other_names(tiny_run, tmp_path):
+def one_image(tmp_path, classes):
+    """The first synthetic image as a folder dataset with other names of its classes."""
     from PIL import Image
 
     from segtool.train.data import open_dataset
 
-    (tmp_path / "classes.yaml").write_text("classes: [ground, disk, blocks, wedge, mast]\n")
+    (tmp_path / "classes.yaml").write_text(f"classes: [{classes}]\n")
     for part in ("images", "masks"):
         (tmp_path / "val" / part).mkdir(parents=True)
     sample = open_dataset("synthetic:64", "val").load(0)
     Image.fromarray(sample.image).save(tmp_path / "val" / "images" / "a.png")
     Image.fromarray(sample.labels).save(tmp_path / "val" / "masks" / "a.png")
-    result = _segtool("eval", tiny_run, "--data", f"folder:{tmp_path}", "--processes", "2", cwd=tmp_path)
+    return f"folder:{tmp_path}"
+
+
+def test_eval_refuses_classes_in_another_order_unless_told(tiny_run, tmp_path):
+    data = one_image(tmp_path, "ground, block, disk, wedge, pole")
+    arguments = ("eval", tiny_run, "--data", data)
+    refused = _segtool(*arguments, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert (
+        "classes have other ids in the data than in the model (disk is 2, not 1, block is 1, not 2)" in refused.stderr
+    )
+    told = _segtool(*arguments, "--any-classes", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "classes have other names" in told.stderr
+
+
+def test_eval_warns_once_of_data_with_other_names(tiny_run, tmp_path):
+    data = one_image(tmp_path, "ground, disk, blocks, wedge, mast")
+    result = _segtool("eval", tiny_run, "--data", data, "--processes", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     said = "segtool: classes have other names in model and data: block / blocks, pole / mast\n"
     assert result.stderr.count("classes have other names") == 1

@@ -40,6 +40,9 @@ def test_override():
         (["data.scale=[0, 1]"], "data.scale.0"),
         (["crf.spatial_gamma=[]"], "crf.spatial_gamma: List should have at least 1 item"),
         (["crf.bilateral_beta=[0]"], "crf.bilateral_beta.0"),
+        (["data.crop=256"], r"data\.crop: .*--set data\.crop=256 .such as data\.crop='\[192, 256\]'"),
+        (["data.crop=[256]"], r"such as data\.crop='\[192, 256\]'"),
+        (["crf.weight=3"], r"such as crf\.weight='\[\[0\.5, 1\.0\], \[1\.0, 2\.0\]\]'"),
         (["unary.epochs=["], r"not valid YAML \(while parsing .*\): --set unary.epochs="),
     ],
 )

@@ -141,6 +141,25 @@ def test_training_that_diverges_stops(tmp_path):
     assert "NaN" not in (tmp_path / "run" / "history.jsonl").read_text()
 
 
+def test_a_stage_that_diverges_keeps_its_best_epoch_before_that(tmp_path, monkeypatch):
+    """And the run goes on with it."""
+    forward, calls = SegmentationLoss.forward, []
+
+    def later_no_number(self, *values):
+        calls.append(0)
+        return forward(self, *values) * (float("nan") if len(calls) > 20 * 2 else 1.0)
+
+    monkeypatch.setattr(SegmentationLoss, "forward", later_no_number)
+    said = []
+    config = load_config("quickstart", [*TINY, "unary.epochs=5", "data.crop=[32, 32]"])
+    PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", ["unary"], report=said.append).run()
+    assert any(line.startswith("unary: diverged in epoch 3") for line in said)
+    (kept,) = [line for line in said if line.startswith("unary: kept the best epoch before that, mIoU ")]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert kept.endswith(f"{max(row['before_crf']['miou'] for row in rows[:2]):.4f}")
+    assert all(weights.isfinite().all() for weights in load_segmenter(tmp_path / "run")[0].parameters())
+
+
 def test_masks_without_labels(tmp_path, photo):
     root = tmp_path / "data"
     write_folder(root, photo)
@@ -184,6 +203,24 @@ def test_checkpoint_with_a_newer_schema(tiny_run, tmp_path):
     save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
     with pytest.raises(SegtoolError, match="schema version 2 is not known.*upgrade"):
         load_segmenter(path)
+
+
+@pytest.mark.parametrize("place", [(), ("input",), ("config", "model")], ids=lambda place: ".".join(place) or "top")
+def test_a_card_of_another_version_is_one_line(tiny_run, tmp_path, place):
+    from safetensors.torch import load_file, save_file
+
+    from segtool.card import METADATA_KEY
+
+    card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
+    node = card
+    for name in place:
+        node = node[name]
+    node["novelty"] = 1
+    path = tmp_path / "new.safetensors"
+    save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
+    with pytest.raises(SegtoolError, match=r"model card has a field that .* not know, .*novelty: .*upgrade") as caught:
+        load_segmenter(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_checkpoint(tmp_path):
