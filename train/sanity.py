@@ -27,6 +27,7 @@ from segtool.train.models.options import check_options
 from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
+from segtool.train.trial import try_network
 from segtool.train.user_code import allow_code
 
 STEPS = 300
@@ -69,6 +70,7 @@ def overfit_one_image(
     sample = Sample(image.permute(1, 2, 0).to(torch.uint8).numpy(), labels.to(torch.uint8).numpy())
     known = Truth(sample.labels, len(dataset.classes), TOLERANCES)
     segmenter = Segmenter(build_network(config.model, len(dataset.classes)), InputContract()).to(device())
+    try_network(segmenter, config, ["unary"], len(dataset.classes), images=2)
     found = count_masks(dataset.classes, [sample.labels])
     weight = class_weights(config.loss.class_weights, found)
     criterion = SegmentationLoss(config.loss, weight, dataset.ignore_index).to(device())

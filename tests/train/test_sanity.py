@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli import cli
+from segtool.errors import SegtoolError
 from segtool.train.presets import load_config
 from segtool.train.sanity import overfit_one_image
 
@@ -38,6 +39,20 @@ def test_a_bad_rate_is_found_out(tmp_path, rate):
     found = overfit_one_image(config, f"voc:{tmp_path}", tmp_path / "s.png", lambda line: None, steps=30)
     assert not found.passed
     assert found.steps == 30
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.options={in_channels: 4}", "in_channels is no option"),
+        ("model={architecture: DeepLabV3Plus, encoder: resnet18, weights: null}", "batches of one: data.batch_size"),
+    ],
+)
+def test_what_training_would_refuse_is_refused(tmp_path, setting, message):
+    write_voc(tmp_path, scale=8)
+    config = load_config("quickstart", settings(setting, "data.batch_size=1"))
+    with pytest.raises(SegtoolError, match=message):
+        overfit_one_image(config, f"voc:{tmp_path}", tmp_path / "s.png", lambda line: None)
 
 
 @pytest.mark.slow

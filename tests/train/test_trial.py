@@ -8,7 +8,7 @@ from segtool.errors import SegtoolError
 from segtool.train.config import ModelConfig
 from segtool.train.models.options import check_options
 from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.presets import load_config
+from segtool.train.presets import load_config, preset_names
 from segtool.train.trial import check_share
 
 from ..conftest import TINY
@@ -121,3 +121,8 @@ def test_more_processes_than_images():
 def test_a_warning_before_training_names_what_looks_wrong(root, photo):
     Image.fromarray(np.zeros_like(photo)).save(root / "train/images/0.png")
     assert "warning: a black image, no level above 0: 0" in " ".join(start(root))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_options_of_every_preset_are_read(preset):
+    check_options(load_config(preset, []).model)

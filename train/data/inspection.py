@@ -81,7 +81,7 @@ class Inspection:
             self.doubts.append(Finding(f"all {self._loaded} images are the same picture", split))
 
     def _absent(self, present: list[str]) -> list[Finding]:
-        use = "it cannot be learned" if self.training else "it is not in the scores"
+        use = "it cannot be learned" if self.training else "its score says nothing"
         what = f"a class without one {'training' if self.training else 'validation'} pixel"
         return [Finding(what, c.name, use) for c in self.dataset.classes if c.name not in present]
 
