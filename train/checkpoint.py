@@ -18,9 +18,9 @@ from segtool.train.config import ModelConfig, TrainConfig
 from segtool.train.models import DenseCRF, Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved
+from segtool.train.models.state_dict import CRF_PREFIX
 
 MODEL_FILE = "model.safetensors"
-_CRF = "segtool.crf."  # before the names of the CRF's tensors; those of the network stay its library's
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
 
 
@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
     """Writes the weights of network and CRF with the card inside, atomically."""
     state = segmenter.network.state_dict()
     if segmenter.crf is not None:
-        state |= {_CRF + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
+        state |= {CRF_PREFIX + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: card.to_json()})
@@ -111,7 +111,7 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     # Its weights are in the file, whatever it was started from.
     network = build_network(model_config(card).model_copy(update={"weights": None}), len(card.classes))
     tensors = _tensors(path)
-    of_crf = {name.removeprefix(_CRF): tensors.pop(name) for name in list(tensors) if name.startswith(_CRF)}
+    of_crf = {name.removeprefix(CRF_PREFIX): tensors.pop(name) for name in list(tensors) if name.startswith(CRF_PREFIX)}
     _load(network, tensors, path)
     crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
     if crf is not None and of_crf:  # a checkpoint of card schema 1 has the CRF in its card alone

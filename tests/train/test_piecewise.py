@@ -12,10 +12,11 @@ import torch
 
 from segtool.card import parse_card
 from segtool.errors import SegtoolError
-from segtool.train.checkpoint import load_segmenter, read_card
+from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
 from segtool.train.data import open_dataset
 from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss
+from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor
 from segtool.train.presets import load_config
@@ -64,6 +65,25 @@ def test_joint_stage_trains_both(tiny_run):
     for part in ("network", "crf"):
         moved = [n for n, p in start.named_parameters() if n.startswith(part) and not torch.equal(p, end[n])]
         assert len(moved) > 2, part
+
+
+@pytest.mark.parametrize("compatibility", ["full", "per-class", "per-kernel"])
+def test_joint_training_learns_what_stage_2_learned(tiny_run, tmp_path, compatibility):
+    segmenter, card = load_segmenter(tiny_run / "crf" / "best.safetensors")
+    widths = KernelWidths(1.3, 17.0, 9.0)
+    segmenter.crf = DenseCRF(5, widths, (0.4, 1.1), compatibility=compatibility, learn_widths=True)
+    save_checkpoint(tmp_path / "crf.safetensors", segmenter, card.model_copy(update={"crf": segmenter.crf.to_card()}))
+    config = load_config("quickstart", TINY)
+    start = tmp_path / "crf.safetensors"
+    trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", ["joint"], start=start, report=lambda _: None)
+    module = StageModule("joint", trainer._start_of("joint"), config, trainer.criterion)
+    expected = dict(segmenter.crf.named_parameters())
+    found = dict(module.segmenter.crf.named_parameters())
+    assert {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in expected.items()}
+    assert all(torch.equal(p, expected[name]) for name, p in found.items())  # to the last bit, logarithms too
+    loss = module.loss((255 * torch.rand(1, 3, 64, 64), torch.randint(0, 5, (1, 64, 64))))
+    loss.backward()
+    assert all(bool(p.grad.any()) for p in found.values())
 
 
 def _batches_seen(state):
@@ -198,10 +218,10 @@ def test_checkpoint_with_a_newer_schema(tiny_run, tmp_path):
     from segtool.card import METADATA_KEY
 
     card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
-    card["schema_version"] = 2
+    card["schema_version"] = 3
     path = tmp_path / "new.safetensors"
     save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
-    with pytest.raises(SegtoolError, match="schema version 2 is not known.*upgrade"):
+    with pytest.raises(SegtoolError, match="schema version 3 is not known.*upgrade"):
         load_segmenter(path)
 
 

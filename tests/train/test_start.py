@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segtool.errors import SegtoolError, SegtoolWarning
-from segtool.train.checkpoint import load_segmenter
+from segtool.train.checkpoint import load_segmenter, model_config
+from segtool.train.models.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config
 
@@ -48,6 +49,14 @@ def test_crf_on_a_checkpoint_whatever_the_preset_says(tiny_run, tmp_path):
     segmenter, card = run(tmp_path / "run", start, "model={architecture: Unet, encoder: resnet18, weights: null}")
     assert same_network(segmenter.network, load_segmenter(start)[0].network)
     assert (card.architecture, card.encoder) == ("FPN", "tu-mobilenetv3_small_050")
+
+
+def test_weights_of_a_checkpoint_with_a_crf_are_its_network_s(tiny_run):
+    segmenter, card = load_segmenter(tiny_run)
+    assert segmenter.crf is not None
+    weights = str(tiny_run / "model.safetensors")
+    network = build_network(model_config(card).model_copy(update={"weights": weights}), 5)
+    assert same_network(network, segmenter.network)
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
-from segtool.images import IMAGE_SUFFIXES, list_images, read_image, read_label_map
+from segtool.formats import IMAGE_SUFFIXES
+from segtool.images import list_images, read_image, read_label_map
 from segtool.palette import voc_color
 from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.data.file_doubts import image_doubts

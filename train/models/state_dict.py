@@ -15,6 +15,7 @@ from torch import Tensor
 from segtool.errors import SegtoolError
 from segtool.impostors import impostor
 
+CRF_PREFIX = "segtool.crf."  # of the CRF's tensors in a checkpoint of segtool's; those of the network keep their names
 _MEND = "a state_dict saved by torch.save, or .safetensors"
 # Under which trainers keep the state_dict; averages last, for where both are there the other is what was asked for.
 _CONTAINERS = (
@@ -34,20 +35,21 @@ _HARMLESS: list[Any] = [
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of one that torch.save wrote.
+    """The tensors of a .safetensors file, or of one that torch.save wrote; of a checkpoint of segtool's the network's.
 
     Raises:
         SegtoolError: unreadable, no weights at all, or objects in it that only code could make again.
     """
-    if (found := impostor(path)) is not None:
-        raise found
+    if (other := impostor(path)) is not None:
+        raise other
     content = _read(path)
     while isinstance(content, Mapping):
         inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
         content = inner
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    found = content.items() if isinstance(content, Mapping) else ()
+    tensors = {k: v for k, v in found if isinstance(v, Tensor) and not str(k).startswith(CRF_PREFIX)}
     if not tensors:
         raise SegtoolError("no weights in it", where=path, mend=_MEND)
     return tensors
