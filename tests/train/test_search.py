@@ -87,12 +87,22 @@ class Drawn(SegmentationDataset):
         return Sample(image, np.full_like(labels, 255) if self.void else labels)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_the_temperature_that_made_the_labels_is_found(temperature):
+@pytest.mark.parametrize(
+    ("scale", "drawn", "expected"),
+    [
+        (1.0, 1.0, 1.0),  # the network is right, and the CRF says the same
+        (1.0, 2.5, 2.5),  # both are too sure: the labels decide
+        (2.0, 1.0, 2.0),  # the CRF alone is
+        (2.0, 0.5, 2.0),  # the CRF is right; its network, as accurate, is less sure
+    ],
+)
+def test_the_temperature_is_what_labels_and_network_allow(scale, drawn, expected):
+    """A CRF that does nothing but multiply the logits of its network, on labels drawn at a temperature."""
     crf = DenseCRF(3, KernelWidths(1.0, 10.0, 10.0), (0.0, 0.0))
+    torch.nn.init.constant_(crf.unary_scale, scale)
     crf.temperature = 7.0  # of an earlier stage
     segmenter = Segmenter(Colours(), InputContract(), crf).eval()
-    assert fit_temperature(segmenter, Drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+    assert fit_temperature(segmenter, Drawn(drawn)) == pytest.approx(expected, rel=0.05)
 
 
 def test_without_labels_nothing_is_changed():
