@@ -263,9 +263,9 @@ def test_files_that_are_no_pair(folder):
     refused(folder, "image and mask are the same file: .*masks/0.png")
     write_mask(mask, LABELS)
     write_mask(folder / "train/masks/none.png", LABELS)
-    (folder / "train/images/b.heic").write_bytes(b"")
+    (folder / "train/images/b.psd").write_bytes(b"")
     left_out, lone = look(folder)
-    assert left_out.startswith("files that end in .heic are left out: ")
+    assert left_out.startswith("files that end in .psd are left out: ")
     assert lone.startswith("a mask has no image, and is left out: ")
     Image.fromarray(IMAGE).save(folder / "train/images/0.jpg")
     refused(folder, "2 times: 2 files have one stem.*0.jpg.*0.png")
@@ -315,8 +315,8 @@ def test_voc_list_of_two_columns(tmp_path):
 
 def test_an_empty_split_says_what_it_left_out(folder):
     for i in range(4):
-        (folder / f"train/images/{i}.png").rename(folder / f"train/images/{i}.heic")
-    with pytest.raises(SegtoolError, match=r"the train split is empty: .*4 times: files that end in \.heic"):
+        (folder / f"train/images/{i}.png").rename(folder / f"train/images/{i}.psd")
+    with pytest.raises(SegtoolError, match=r"the train split is empty: .*4 times: files that end in \.psd"):
         open_dataset(f"folder:{folder}", "train")
 
 
