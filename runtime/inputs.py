@@ -27,7 +27,7 @@ def as_image(image: ImageLike) -> RGB:
     if isinstance(image, str | os.PathLike):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return as_rgb(image.copy())  # which turns it upright in place
+        return _converted(image)
     if not hasattr(image, "__array__"):
         raise SegtoolError("not an image", where=type(image).__name__, mend=_TAKEN)
     try:
@@ -38,6 +38,15 @@ def as_image(image: ImageLike) -> RGB:
         mend = "model.batch takes several" if array.ndim == 4 else None
         raise SegtoolError("an image must be uint8 [H,W,3]", where=f"{array.dtype} {list(array.shape)}", mend=mend)
     return array
+
+
+def _converted(image: Image.Image) -> RGB:
+    try:
+        return as_rgb(image, in_place=False)
+    except SegtoolError as error:
+        raise error.about(type(image).__name__) from error
+    except Exception as error:  # Pillow decodes only now, and raises whatever it stumbles over
+        raise SegtoolError(f"unreadable image ({error})", where=type(image).__name__, mend="replace it") from error
 
 
 def as_images(images: Iterable[ImageLike]) -> list[RGB]:

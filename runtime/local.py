@@ -125,16 +125,23 @@ def origin_of(model: Path, tiles: Tiles | None, frames: bool) -> str:
 
 
 def note_of(origin: str, source: Path) -> str:
-    """What a result notes of how it was made: from which file, of which size, and its `origin_of`."""
-    made_of = json.dumps([origin, str(source), source.stat().st_size])
+    """What a result notes of how it was made: from which file, of which size and time, and its `origin_of`.
+
+    Raises:
+        SegtoolError: the file is not there.
+    """
+    try:
+        file = source.stat()
+    except OSError as error:
+        raise SegtoolError("cannot read the file", where=source, mend=error.strerror) from error
+    made_of = json.dumps([origin, str(source.resolve()), file.st_size, file.st_mtime_ns])
     return hashlib.sha256(made_of.encode()).hexdigest()[:32]
 
 
 def is_done(task: Task, origin: str) -> bool:
-    """Whether the results are there and whole, of this model and these options, and not older than the file."""
+    """Whether the results are there and whole, of this model, these options and the file as it is."""
     try:
-        changed = task.source.stat().st_mtime_ns
-        if any(result.stat().st_mtime_ns < changed for result in task.results):
+        if not all(result.is_file() for result in task.results):
             return False
         note = note_of(origin, task.source)
         if is_video(task.source):
@@ -153,14 +160,20 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
         What went wrong with each, or None.
     """
 
+    notes: dict[Task, str] = {}
+
+    def read(task: Task) -> RGB:
+        notes[task] = note_of(job.origin, task.source)  # of the file that is read, whatever takes its place
+        return read_image(task.source)
+
     def write(task: Task, image: RGB, prediction: Prediction) -> None:
         # The mask last: where it is, both are.
         save_image(task.overlay, overlay(image, prediction.labels, job.card.colors))
-        save_label_map(task.mask, prediction.labels, job.card.colors, note_of(job.origin, task.source))
+        save_label_map(task.mask, prediction.labels, job.card.colors, notes.pop(task))
 
     found: Outcomes = []
     pace = {"batch": job.batch, "concurrency": job.concurrency}
-    for task, error in run_overlapped(tasks, lambda task: read_image(task.source), job.predict, write, **pace):
+    for task, error in run_overlapped(tasks, read, job.predict, write, **pace):
         found.append(None if error is None else error.about(task.source))
         progress(len(found), len(tasks))
     return found

@@ -142,17 +142,21 @@ def _check_size(image: Image.Image, where: object, most: int | None) -> None:
         )
 
 
-def as_rgb(image: Image.Image) -> RGB:
-    """Any PIL image as uint8 [H,W,3] RGB, upright."""
+def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
+    """Any PIL image as uint8 [H,W,3] RGB, upright; `in_place` turns the image itself, which saves a copy."""
     image.load()  # a PNG may say how it is turned after its pixels
-    ImageOps.exif_transpose(image, in_place=True)
+    alpha = has_alpha(image)  # a copy does not know its file any more
+    if in_place:
+        ImageOps.exif_transpose(image, in_place=True)
+    else:
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)
         _check_levels(levels, image.mode)
         # PIL reads 16-bit greyscale as 16- or 32-bit integers; both count 0..65535.
         grey = np.clip(np.round(levels / 257.0), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if has_alpha(image):
+    if alpha:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba)

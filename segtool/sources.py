@@ -47,7 +47,7 @@ def find(folder: Path, without: Path | None = None) -> Found:
         without: a folder that is not looked into; results lie there.
 
     Raises:
-        SegtoolError: no such folder.
+        SegtoolError: no such folder, or one that cannot be listed.
     """
     if not folder.is_dir():
         raise SegtoolError("no such folder", where=folder)
@@ -56,14 +56,19 @@ def find(folder: Path, without: Path | None = None) -> Found:
 
 
 def _walk(folder: Path, seen: set[Path]) -> Iterator[str]:
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_unlisted):
         here = Path(place)
+        folders.sort()  # which of a folder and a link to it comes first is not up to the file system
         resolved = here.resolve()
         if resolved in seen:  # by a link that leads back, too
             folders.clear()
             continue
         seen.add(resolved)
         yield from ((here / name).relative_to(folder).as_posix() for name in files)
+
+
+def _unlisted(error: OSError) -> None:
+    raise SegtoolError("cannot list the folder", where=error.filename, mend=error.strerror) from error
 
 
 def _is_hidden(part: str) -> bool:

@@ -69,7 +69,7 @@ def average(value: Tensor) -> Tensor:
     if world() == 1:
         return value
     total = value.detach().clone()
-    dist.all_reduce(total)
+    dist.all_reduce(total, group=_control if total.device.type == "cpu" else None)
     return total / world()
 
 

@@ -46,7 +46,7 @@ def build_schedule(config: StageConfig, optimizer: torch.optim.Optimizer, steps:
         steps: optimizer steps in all epochs.
     """
     steps, epochs = max(1, steps), max(1, config.epochs)
-    if config.schedule == "constant" or (config.schedule == "one-cycle" and steps == 1):
+    if config.schedule == "constant" or (config.schedule == "one-cycle" and steps < 3):
         return None
     if config.schedule == "plateau":
         # After every validation; the metric is the mIoU, after the CRF where there is one. PyTorch's patience is the
@@ -68,7 +68,8 @@ def build_schedule(config: StageConfig, optimizer: torch.optim.Optimizer, steps:
 
 def _one_cycle(config: StageConfig, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.OneCycleLR:
     rates = [group["lr"] for group in optimizer.param_groups]
-    # The highest rate is that of a step, and never of the last. PyTorch divides by the number of steps before it.
+    # With a warm-up the highest rate is that of a step, never of the last; without one it falls from the first step on.
+    # PyTorch divides by the number of steps before the highest.
     highest = min(round(config.warmup * steps), steps - 2)
     share = (highest + 1) / steps if highest > 0 else 0.0
     return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=share, cycle_momentum=False)

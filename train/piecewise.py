@@ -157,6 +157,8 @@ class PiecewiseTrainer:
             segmenter = start_from(self.start, self.config.model, self.train_set.classes, new_head=new_head)
         else:
             return Segmenter(build_network(self.config.model, len(self.train_set.classes)), InputContract())
+        if segmenter.crf is not None:
+            segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
         if stage != "joint":
             segmenter.crf = None
         elif segmenter.crf is None:
@@ -242,6 +244,7 @@ class PiecewiseTrainer:
         chosen = [crops[i] for i in even_choice(len(crops), self.config.crf.search_images)]
         widths, weights, trials = search_crf(chosen, self.config.crf, self.criterion.to(device()))
         segmenter.cpu()
+        self.criterion.cpu()
         return self.state.model_copy(update={"widths": widths, "weights": weights, "search": trials})
 
     def _score(self, stage: StageName) -> ValidationScores:

@@ -50,7 +50,7 @@ class TorchPredictor:
     @cached_property
     def _crfs_of_one_kernel(self) -> dict[str, DenseCRF]:
         assert self.segmenter.crf is not None
-        card = self.segmenter.crf.to_card()
+        card = self.segmenter.crf.fixed().to_card()
         nothing = np.zeros_like(card.spatial_compatibility).tolist()
         off = {"spatial": "bilateral_compatibility", "bilateral": "spatial_compatibility"}
         crfs = {name: DenseCRF.from_card(card.model_copy(update={off[name]: nothing})) for name in KERNELS}

@@ -4,6 +4,7 @@ It holds config.yaml, state.json (what is done, with scores), history.jsonl and 
 stage `STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetensors, the best of the last stage.
 """
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -24,9 +25,13 @@ from segtool.train.stage import StageName
 Stored = TypeVar("Stored", bound=BaseModel)
 
 
+_FORMAT = 2  # 1 had none: its stages trained otherwise, and must not be mixed with those of today
+
+
 class RunState(BaseModel):
     """state.json: what a run has done."""
 
+    format: int = _FORMAT
     id: str = Field(default_factory=lambda: uuid4().hex[:12])  # for loggers that know many runs
     data: str
     start: str | None = None  # the file that it started from
@@ -64,6 +69,7 @@ class RunFolder:
             return None
         if not resume:
             raise SegtoolError("the folder already holds a run", where=self.path, mend="--resume, or another --out")
+        self._check_format()
         state, saved = self._read(RunState, "state.json"), self._read(TrainConfig, "config.yaml")
         if (state.data, state.start) != (data, start):
             was = f"--data {state.data}" + (f" --from {state.start}" if state.start else "")
@@ -74,6 +80,16 @@ class RunFolder:
             begun.add("crf")
         longer = extended_stages(saved, config, begun, self.path / "config.yaml")
         return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
+
+    def _check_format(self) -> None:
+        path = self.path / "state.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")).get("format", 1)
+        except (OSError, ValueError, AttributeError):
+            return  # what is wrong is said by who reads it
+        if found != _FORMAT:
+            what = "the run was begun by another version of segtool, which trains otherwise"
+            raise SegtoolError(what, where=path, mend="another --out, with --from one of its checkpoints")
 
     def _read(self, kind: type[Stored], name: str) -> Stored:
         path = self.path / name

@@ -14,14 +14,16 @@ from segtool.train.losses import SegmentationLoss
 from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.unary_crops import UnaryCrop
 
-# How far the search goes beyond what it is given. Narrower kernels have nothing to sum, and the time of the spatial one
-# grows with its width.
+# How far the search goes beyond what it is given. Narrower kernels have nothing to sum, the time of the spatial one
+# grows with its width, and of kernels wider than the crops the crops say nothing.
 _LIMITS = {
     "spatial_gamma": (0.25, 16.0),
     "bilateral_alpha": (2.0, 320.0),
     "bilateral_beta": (2.0, 255.0),
     "weights": (0.05, 20.0),
 }
+_IN_PIXELS = ("spatial_gamma", "bilateral_alpha")
+_GAIN = 0.002  # of the loss, for which it is worth going on
 Trial = dict[str, Any]  # a choice from each ladder, and "loss"
 Ladders = dict[str, list[Any]]
 
@@ -31,7 +33,8 @@ def search_crf(
     crops: Sequence[UnaryCrop], config: CrfStageConfig, criterion: SegmentationLoss
 ) -> tuple[KernelWidths, tuple[float, float], list[Trial]]:
     """Tries every combination of the configured widths and weights. While the best has the least or the largest choice
-    of one, the search goes on beyond it. What has a single choice stays as it is.
+    of one, the search goes on beyond it, as long as that lowers the loss by a share worth naming. What has a single
+    choice stays as it is.
 
     Returns:
         The widths and (spatial, bilateral) weights with the lowest loss of Q_T, and all trials.
@@ -40,17 +43,23 @@ def search_crf(
     ladders: Ladders = {name: sorted(getattr(config, name)) for name in KernelWidths._fields}
     ladders["weights"] = sorted(config.weight)
     trials: dict[tuple, Trial] = {}
-    wanted = list(itertools.product(*ladders.values()))
+    side = max(max(labels.shape) for *_, labels in crops)
+    limits = _LIMITS | {name: (_LIMITS[name][0], min(_LIMITS[name][1], side)) for name in _IN_PIXELS}
+    wanted, best = list(itertools.product(*ladders.values())), None
     while wanted:
         for choice in wanted:
             loss = _loss(batches, KernelWidths(*choice[:3]), choice[3], config, criterion)
             trials[choice] = {**dict(zip(ladders, choice, strict=True)), "loss": loss}
-        best = min(trials, key=lambda choice: trials[choice]["loss"])
-        wanted = [choice for choice in _around(best, ladders) if choice not in trials]
+        nearest = min(wanted, key=lambda choice: trials[choice]["loss"])
+        if best is not None and trials[nearest]["loss"] > (1 - _GAIN) * trials[best]["loss"]:
+            break
+        best = nearest
+        wanted = [choice for choice in _around(best, ladders, limits) if choice not in trials]
+    assert best is not None
     return KernelWidths(*best[:3]), best[3], [*trials.values()]
 
 
-def _around(best: tuple, ladders: Ladders) -> Iterator[tuple]:
+def _around(best: tuple, ladders: Ladders, limits: dict[str, tuple[float, float]]) -> Iterator[tuple]:
     """The choices with one more or one less step of one ladder. A step beyond a ladder's end is as long as its last."""
     for axis, (name, ladder) in enumerate(ladders.items()):
         if len(ladder) < 2:
@@ -59,7 +68,7 @@ def _around(best: tuple, ladders: Ladders) -> Iterator[tuple]:
             ladder.insert(0, _after(ladder[1], ladder[0]))
         if best[axis] == ladder[-1]:
             ladder.append(_after(ladder[-2], ladder[-1]))
-        place, (least, largest) = ladder.index(best[axis]), _LIMITS[name]
+        place, (least, largest) = ladder.index(best[axis]), limits[name]
         for step in (ladder[place - 1], ladder[place + 1]):
             if least <= np.max(step) <= largest:
                 yield (*best[:axis], step, *best[axis + 1 :])

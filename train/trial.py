@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from segtool.errors import SegtoolError
+from segtool.train import distributed
 from segtool.train.config import TrainConfig
 from segtool.train.device import device
 from segtool.train.models import Segmenter
@@ -28,7 +29,9 @@ def try_network(
         SegtoolError: it fails, it gives no logits [N,C,H,W], or its batch norm cannot learn from a batch of one.
     """
     size = images if config.data.batch_size == "auto" else config.data.batch_size
-    shown = torch.zeros(min(size, images, 2), 3, *config.data.crop, device=device())
+    # On several GPUs batch norm is synchronised: it sees the crops of all processes.
+    fewest = 2 if distributed.world() > 1 and torch.cuda.is_available() else 1
+    shown = torch.zeros(max(fewest, min(size, images, 2)), 3, *config.data.crop, device=device())
     segmenter.to(device()).train(_batch_norm_learns(config, stages))
     try:
         logits = segmenter.unary(shown)

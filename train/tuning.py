@@ -33,7 +33,8 @@ class CrfTuner:
         with self._lock:
             pixels = image_tensor(image, device)
             unary = self._logits(image, pixels)
-            probabilities = DenseCRF.from_card(card).to(device)(unary, pixels).softmax(1)[0]
+            crf = DenseCRF.from_card(card.model_copy(update={"learn_widths": False})).to(device)
+            probabilities = crf(unary, pixels).softmax(1)[0]
         before, before_confidence = winners(unary.softmax(1)[0])
         return Prediction(*winners(probabilities), before, None, before_confidence)
 

@@ -55,7 +55,7 @@ def parse_views(slide: int | None, stride: int | None, augment: str | None) -> V
     window = slide or 0
     parts = [part.strip() for part in (augment or "").split(",") if part.strip()]
     scales = dict.fromkeys([1.0, *(_scale(part) for part in parts if part != "flip")])
-    return Views(window, stride or window * 2 // 3, tuple(scales), "flip" in parts)
+    return Views(window, stride or min(window, max(1, window * 2 // 3)), tuple(scales), "flip" in parts)
 
 
 def _scale(part: str) -> float:

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <sched.h>
 #endif
 
 #include "api.h"
@@ -72,7 +74,7 @@ class Pool {
   void grow(int64_t helpers) {
     try {
       for (; threads_ < helpers; ++threads_) std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
     }
   }
 
@@ -113,26 +115,36 @@ class Pool {
 std::atomic<Pool*> the_pool{nullptr};
 
 // A forked process has none of the threads, and a lock that may be held by one of them.
-void forget_pool() { the_pool = new Pool; }
+void forget_pool() { the_pool = new (std::nothrow) Pool; }
 
-Pool& pool() {
+// Null if there is no memory for it: who asks works alone.
+Pool* pool() {
   static const bool made = [] {
-    the_pool = new Pool;
+    forget_pool();
 #if defined(__unix__) || defined(__APPLE__)
     pthread_atfork(nullptr, nullptr, forget_pool);
 #endif
     return true;
   }();
   (void)made;
-  return *the_pool;
+  return the_pool;
 }
 
-// What OMP_NUM_THREADS says, as for other libraries; else the cores that the process may use.
+// The cores that the process may use.
+int64_t cores() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
+#endif
+  return std::thread::hardware_concurrency();
+}
+
+// What OMP_NUM_THREADS says, as for other libraries; else as many as there are cores.
 int64_t usual_threads() {
   static const int64_t count = [] {
     const char* text = std::getenv("OMP_NUM_THREADS");
     const long wanted = text ? std::strtol(text, nullptr, 10) : 0;
-    return wanted > 0 ? int64_t(wanted) : int64_t(std::thread::hardware_concurrency());
+    return wanted > 0 ? int64_t(wanted) : cores();
   }();
   return std::clamp<int64_t>(count, 1, kMostThreads);
 }
@@ -152,8 +164,9 @@ int segtool_limit_threads(int threads) {
 void segtool::run_on_threads(int64_t copies, void (*entry)(void*), void* data) {
   if (other_run) return other_run(other_self, std::min(copies, kMostThreads), entry, data);
   const int64_t threads = std::min(copies, limit ? limit : usual_threads());
-  if (threads <= 1) return entry(data);
-  pool().run(threads - 1, entry, data);
+  Pool* others = threads > 1 ? pool() : nullptr;
+  if (!others) return entry(data);
+  others->run(threads - 1, entry, data);
 }
 
 segtool::ThreadsOf::ThreadsOf(void* self, Run run) {

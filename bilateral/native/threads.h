@@ -39,7 +39,7 @@ bool share(int64_t count, const Work& work) {
     Shared& s = *static_cast<Shared*>(data);
     try {
       if (s.tasks.left()) s.work(s.tasks);  // who comes late need not get ready
-    } catch (const std::bad_alloc&) {
+    } catch (...) {  // memory is all that they may lack
       s.enough = false;
     }
   };

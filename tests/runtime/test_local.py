@@ -142,6 +142,29 @@ def test_resume_takes_no_results_of_another_model_or_other_tiles(tiny_onnx, imag
     assert label_map_note(task.mask) == note_of(origin, task.source)
 
 
+def test_resume_knows_a_file_that_has_taken_another_s_place(tiny_onnx, tmp_path):
+    """Of the same name below another folder, and of the same name and size with an older date."""
+    for place, level in (("p1", 40), ("p2", 200)):
+        (tmp_path / place / "in").mkdir(parents=True)
+        Image.new("RGB", (50, 40), (level, 90, 255 - level)).save(tmp_path / place / "in" / "a.bmp")
+    command = [sys.executable, "-m", "segtool", "predict", str(tiny_onnx), "in", "--out", str(tmp_path / "out")]
+
+    def resumed(place):
+        told = subprocess.run([*command, "--resume"], cwd=tmp_path / place, capture_output=True, text=True, check=True)
+        return "1 of them before" in told.stdout
+
+    assert [resumed("p1"), resumed("p1"), resumed("p2")] == [False, True, False]
+    shutil.copyfile(tmp_path / "p1" / "in" / "a.bmp", tmp_path / "p2" / "in" / "a.bmp")
+    os.utime(tmp_path / "p2" / "in" / "a.bmp", (10**9, 10**9))
+    assert not resumed("p2")
+
+
+def test_a_video_that_is_not_there_is_one_line(tiny_onnx, images, tmp_path):
+    said, error = predict(tiny_onnx, images, tmp_path / "missing.mp4", "--out", tmp_path / "out")
+    assert "missing.mp4" in error
+    assert said.startswith("6 of 7 ")
+
+
 def test_resume_of_videos(tiny_onnx, tmp_path):
     write_video(tmp_path / "a.mp4", 2)
     arguments = (tiny_onnx, tmp_path / "a.mp4", "--out", tmp_path / "out", "--resume")

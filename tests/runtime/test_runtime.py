@@ -85,6 +85,24 @@ def test_what_an_image_may_be(tiny_onnx, tmp_path, photo):
     assert model.batch([]) == model.batch(np.zeros((0, 8, 8, 3), np.uint8)) == []
 
 
+def test_a_pil_image_is_read_as_its_file_is(tiny_onnx, tmp_path, photo):
+    """A fourth band that the file does not call transparency is none, also for an image that was opened by hand."""
+    rgba = Image.fromarray(np.dstack([photo, np.full(photo.shape[:2], 3, np.uint8)]), "RGBA")
+    rgba.save(tmp_path / "four.tif", tiffinfo={338: 0})
+    with Image.open(tmp_path / "four.tif") as image:
+        image.load()
+        del image.tag_v2[338]
+        model = load(tiny_onnx)
+        np.testing.assert_array_equal(model(image).labels, model(photo).labels)
+
+
+def test_a_pil_image_that_is_cut_short_is_one_line(tiny_onnx, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:800])
+    with Image.open(tmp_path / "cut.jpg") as image, pytest.raises(SegtoolError, match="unreadable image"):
+        load(tiny_onnx)(image)
+
+
 def test_a_pil_image_is_turned_upright_and_left_as_it_was(tiny_onnx, tmp_path, photo):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -79,10 +79,10 @@ def test_plateau_waits_for_a_better_miou():
     assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])  # after two validations without a better one
 
 
-@pytest.mark.parametrize(("warmup", "steps"), [(0.2, 5), (0.5, 2), (0.0, 7), (0.2, 1), (0.99, 2)])
+@pytest.mark.parametrize(("warmup", "steps"), [(0.2, 5), (0.5, 2), (0.0, 7), (0.2, 1), (0.99, 3)])
 def test_one_cycle_of_few_steps_still_learns(warmup, steps):
     found = rates(stage(schedule="one-cycle", warmup=warmup), steps)
-    assert max(found) > 0.04
+    assert max(found) == pytest.approx(0.1, rel=0.05)
     assert len(found) == steps
 
 

@@ -1,6 +1,7 @@
 """The three stages, on a run that a fixture has trained."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,23 @@ def test_second_run_into_the_same_folder_is_refused(tiny_run):
 def test_resume_with_other_settings_is_refused(tiny_run):
     with pytest.raises(SegtoolError, match="other settings"):
         _trainer(tiny_run, "seed=5", resume=True)
+
+
+def test_a_run_of_a_version_that_trained_otherwise_is_refused(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "old")
+    state = json.loads((tmp_path / "old" / "state.json").read_text())
+    del state["format"]
+    (tmp_path / "old" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(SegtoolError, match=r"begun by another version of segtool.*--from one of its checkpoints"):
+        _trainer(tmp_path / "old", resume=True)
+
+
+def test_joint_training_starts_without_the_temperature_of_stage_2(tiny_run, tmp_path):
+    assert load_segmenter(tiny_run / "crf" / "best.safetensors")[0].crf.temperature != 1
+    config, start = load_config("quickstart", TINY), tiny_run / "crf" / "best.safetensors"
+    trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", ["joint"], start=start, report=lambda _: None)
+    assert trainer._start_of("joint").crf.temperature == 1
+    assert load_segmenter(tiny_run)[0].crf.temperature != 1  # the finished one has its own
 
 
 def test_stage_without_the_one_before_it(tmp_path):

@@ -11,10 +11,10 @@ from segtool.train.models import DenseCRF, KernelWidths, Segmenter
 from segtool.train.presets import load_config
 from segtool.train.temperature import fit_temperature
 
-CROPS = [(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), torch.zeros(8, 8, dtype=torch.long))]
+CROPS = [(torch.zeros(3, 1, 400), torch.zeros(3, 1, 400), torch.zeros(1, 400, dtype=torch.long))]
 
 
-def searched(monkeypatch, best, best_weights=(0.5, 1.0), **choices):
+def searched(monkeypatch, best, best_weights=(0.5, 1.0), crops=CROPS, **choices):
     """The search where the loss is the distance of widths and weights from the best, in octaves."""
 
     def loss(batches, widths, weights, config, criterion):
@@ -24,7 +24,7 @@ def searched(monkeypatch, best, best_weights=(0.5, 1.0), **choices):
     monkeypatch.setattr(search, "_loss", loss)
     weights = [(1.0, 2.0), (0.5, 1.0), (0.25, 0.5)]
     config = load_config("quickstart", []).crf.model_copy(update={"weight": weights, **choices})
-    return search.search_crf(CROPS, config, None)
+    return search.search_crf(crops, config, None)
 
 
 GRID = {"spatial_gamma": [1.5, 3.0], "bilateral_alpha": [10.0, 20.0, 40.0], "bilateral_beta": [8.0, 16.0]}
@@ -42,6 +42,21 @@ def test_a_best_on_the_edge_of_the_grid_is_followed(monkeypatch):
     widths, _, trials = searched(monkeypatch, (6.2, 155.0, 3.9), **GRID)
     assert widths == (6.0, 160.0, 4.0)
     assert {trial["bilateral_alpha"] for trial in trials} == {10, 20, 40, 80, 160, 320}  # one beyond the best
+
+
+def test_kernels_wider_than_the_crops_are_not_tried(monkeypatch):
+    small = [tuple(part[..., :90] for part in CROPS[0])]
+    widths, _, trials = searched(monkeypatch, (2.1, 155.0, 8.2), crops=small, **GRID)
+    assert widths.bilateral_alpha == 80
+    assert max(trial["bilateral_alpha"] for trial in trials) == 80
+
+
+def test_a_gain_that_means_nothing_is_not_followed(monkeypatch):
+    """Wider is better, but by a ten-thousandth."""
+    monkeypatch.setattr(search, "_loss", lambda batches, widths, *_: 1.0 - 1e-6 * widths.bilateral_alpha)
+    config = load_config("quickstart", []).crf.model_copy(update=GRID)
+    widths, _, _ = search.search_crf(CROPS, config, None)
+    assert widths.bilateral_alpha == 40
 
 
 def test_weights_go_on_too(monkeypatch):

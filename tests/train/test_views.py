@@ -77,6 +77,7 @@ def test_options_are_read():
     assert parse_views(None, None, None) == Views()
     assert not parse_views(None, None, None)
     assert parse_views(512, 341, None) == Views(512, 341)
+    assert parse_views(1, None, None) == Views(1, 1)
     assert parse_views(300, None, "flip, 0.75,1.25") == Views(300, 200, (1.0, 0.75, 1.25), True)
 
 

@@ -1,5 +1,7 @@
 """Freezing a pretrained encoder at first, and letting it go block by block."""
 
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -28,6 +30,13 @@ class UnfreezeEncoder(Callback):
         if encoder is None:
             raise SegtoolError("the network has no encoder to freeze", where="unary.freeze_encoder", mend="set it to 0")
         self.share, self.blocks = share, encoder_blocks(encoder)
+        self._epochs: int | None = None  # that the stage was begun with: what is free stays so in a longer one
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self._epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._epochs = state_dict["epochs"]
 
     def frozen_blocks(self, epoch: int, epochs: int) -> int:
         """How many blocks, counted from the image, are still frozen in an epoch that counts from 0."""
@@ -35,7 +44,8 @@ class UnfreezeEncoder(Callback):
         return max(0, len(self.blocks) - max(0, epoch - frozen_epochs + 1))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        frozen = self.frozen_blocks(trainer.current_epoch, trainer.max_epochs or 1)
+        self._epochs = self._epochs or trainer.max_epochs or 1
+        frozen = self.frozen_blocks(trainer.current_epoch, self._epochs)
         for number, block in enumerate(self.blocks):
             block.train(number >= frozen)
             for parameter in block.parameters():

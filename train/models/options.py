@@ -26,6 +26,7 @@ _ELSEWHERE = {
     "weights_backbone": _BY_WEIGHTS, "pretrained": _BY_WEIGHTS, "activation": _LOGITS, "aux_params": _LOGITS,
 }  # fmt: skip
 _CHANNELS = 3
+_TIMM_BUILDERS = ("bn_eps", "bn_momentum", "bn_tf")  # which builders of its models read, and no signature names
 _OLD_NAMES = ("decoder_use_batchnorm", "psp_use_batchnorm", "upscale_mode")  # which smp still reads
 
 
@@ -81,7 +82,7 @@ def _of_timm(name: str) -> Collection[str] | None:
         return None
     kind = typing.get_type_hints(timm.model_entrypoint(name.partition(".")[0])).get("return")
     own = _parameters(kind) if isinstance(kind, type) else None
-    return None if own is None else {*own, *inspect.signature(timm.create_model).parameters}
+    return None if own is None else {*own, *_TIMM_BUILDERS, *inspect.signature(timm.create_model).parameters}
 
 
 def _of_transformers(model_type: str) -> Collection[str] | None:
