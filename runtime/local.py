@@ -148,7 +148,7 @@ def is_done(task: Task, origin: str) -> bool:
             from segtool.runtime.video import video_note
 
             return video_note(task.overlay) == note
-        return label_map_note(task.mask) == note
+        return label_map_note(task.mask) == note and read_image(task.overlay).size > 0
     except (OSError, SegtoolError):
         return False
 

@@ -35,7 +35,7 @@ class TooManyPixels(SegtoolError):
     """The image is larger than is allowed."""
 
 
-def read_image(path: Path, max_pixels: int | None = None) -> RGB:
+def read_image(path: Path | str, max_pixels: int | None = None) -> RGB:
     """Reads a picture as uint8 [H,W,3] RGB.
 
     Rotated as EXIF says; greyscale is repeated, transparency laid on black, 16 bits scaled to 8. A fourth band that is
@@ -47,6 +47,7 @@ def read_image(path: Path, max_pixels: int | None = None) -> RGB:
     Raises:
         SegtoolError: missing, truncated, too large, not an image, or levels that are neither 0..255 nor 0..65535.
     """
+    path = Path(path)
     with _opened(path, path, max_pixels) as image:
         return as_rgb(image)
 

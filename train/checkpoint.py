@@ -101,7 +101,9 @@ def _card_text(path: Path) -> str | None:
         with safetensors.safe_open(path, "pt") as file:
             return (file.metadata() or {}).get(METADATA_KEY)
     except (safetensors.SafetensorError, OSError) as error:
-        raise SegtoolError(f"not a readable checkpoint ({error})", where=path) from error
+        exported = path.suffix in (".onnx", ".engine")
+        mend = "give the run folder that it was exported from" if exported else "use a file that segtool train wrote"
+        raise SegtoolError(f"not a readable checkpoint ({error})", where=path, mend=mend) from error
 
 
 def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:

@@ -31,6 +31,7 @@ def load_config(preset: str, overrides: list[str]) -> TrainConfig:
         key, separator, value = override.partition("=")
         if not separator:
             raise SegtoolError("--set needs key=value", where=override)
+        key = key.strip()
         _assign(data, key, _yaml(value, f"--set {override}"), config)
         config = _validate(data, f"--set {override}")
     return config

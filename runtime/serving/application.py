@@ -158,6 +158,8 @@ def build_application(
         start = time.perf_counter()
         status = 500
         try:
+            if strange := set(request.query_params) - {"format"}:
+                raise Refusal(400, f"no such option: {min(strange)}", "there is format")
             if model not in cards:
                 raise Refusal(404, "no such model", f"there is {', '.join(model_names)}")
             async with models.accepted(model):

@@ -47,9 +47,13 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
         _print_inspection(split, inspection)
         found.append(inspection)
     problems, warnings = (sum(len(getattr(i, kind)) for i in found) for kind in ("problems", "doubts"))
-    echo((f"{problems} problems" if problems else "no problems") + (f", {warnings} warnings" if warnings else ""))
+    echo(_counted(problems, "problem") + (f", {_counted(warnings, 'warning')}" if warnings else ""))
     if problems:
         sys.exit(1)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number or 'no'} {thing}" + "s" * (number != 1)
 
 
 def _print_inspection(split: str, found: "Inspection") -> None:
@@ -60,7 +64,8 @@ def _print_inspection(split: str, found: "Inspection") -> None:
         echo(f"{split}: {group}")
     for group in grouped(found.doubts):
         echo(f"{split}: warning: {group}")
-    echo(f"{split}: {len(found.dataset)} images with masks, {len(found.dataset.classes)} classes")
+    images, classes = len(found.dataset), len(found.dataset.classes)
+    echo(f"{split}: {_counted(images, 'image')} with masks, {classes} classes")
 
 
 @command.command("stats")

@@ -62,8 +62,9 @@ def test_palette_image(tmp_path, pixels):
 @pytest.mark.parametrize(("content", "message"), [(b"hello", "not an image"), (b"", "the file is empty")])
 def test_not_an_image(tmp_path, content, message):
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(SegtoolError, match=message):
-        read_image(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", str(tmp_path / "x.png")):
+        with pytest.raises(SegtoolError, match=message):
+            read_image(path)
 
 
 def test_truncated(tmp_path, pixels):

@@ -142,6 +142,17 @@ def test_resume_takes_no_results_of_another_model_or_other_tiles(tiny_onnx, imag
     assert label_map_note(task.mask) == note_of(origin, task.source)
 
 
+def test_resume_makes_a_damaged_overlay_again(tiny_onnx, images, tmp_path):
+    out = tmp_path / "out"
+    predict(tiny_onnx, images, "--out", out)
+    whole = (out / "a_overlay.jpg").read_bytes()
+    for content in (b"", whole[:300]):
+        (out / "a_overlay.jpg").write_bytes(content)
+        said, _ = predict(tiny_onnx, images, "--out", out, "--resume")
+        assert "5 of them before" in said
+        assert (out / "a_overlay.jpg").read_bytes() == whole
+
+
 def test_resume_knows_a_file_that_has_taken_another_s_place(tiny_onnx, tmp_path):
     """Of the same name below another folder, and of the same name and size with an older date."""
     for place, level in (("p1", 40), ("p2", 200)):

@@ -77,7 +77,7 @@ def test_samples_of_a_registered_dataset_are_checked(registered, sample, message
         with pytest.raises(SegtoolError, match=message):
             read(0)
     result = CliRunner().invoke(command, ["check", "mine", "--split", "train"])
-    assert (result.exit_code, result.output.splitlines()[-1]) == (1, "1 problems")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (1, "1 problem")
 
 
 def test_a_plain_pair_and_a_view_are_taken_as_they_are_meant(registered):
@@ -240,7 +240,7 @@ def test_pictures_that_are_trained_on_and_scored_on(folder):
     result = CliRunner().invoke(command, ["check", f"folder:{folder}"])
     assert result.exit_code == 0
     assert "val: warning: an image of val is a training image too: 3" in result.output
-    assert result.output.splitlines()[-1] == "no problems, 1 warnings"
+    assert result.output.splitlines()[-1] == "no problems, 1 warning"
 
 
 def test_one_picture_again_and_again(folder):
@@ -313,6 +313,19 @@ def test_voc_list_of_two_columns(tmp_path):
     assert empty(tmp_path, "voc").startswith("2 times: a listed image is missing: 2007_000032  1, 2007_000039 -1")
 
 
+def test_images_in_folders_below_are_told(folder):
+    (folder / "train/images/day").mkdir()
+    for i in range(4):
+        (folder / f"train/images/{i}.png").rename(folder / f"train/images/day/{i}.png")
+    with pytest.raises(SegtoolError, match=r"empty: .*4 times: images in folders below are left out.*move them"):
+        open_dataset(f"folder:{folder}", "train")
+
+
+def test_a_path_without_a_name_is_told(folder):
+    with pytest.raises(SegtoolError, match=f"a dataset is NAME:PATH: {folder} .folder:{folder}"):
+        open_dataset(str(folder), "train")
+
+
 def test_an_empty_split_says_what_it_left_out(folder):
     for i in range(4):
         (folder / f"train/images/{i}.png").rename(folder / f"train/images/{i}.psd")
@@ -331,8 +344,8 @@ def test_ade20k_shows_the_value_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("classes: [no, yes]", 'name of class 0 is False to YAML, a bool: .*quote it.*"no"'),
-        ("classes: [a, 1]", "name of class 1 is 1 to YAML, a int"),
+        ("classes: [no, yes]", 'name of class 0 is False to YAML, of type bool: .*quote it.*"no"'),
+        ("classes: [a, 1]", "name of class 1 is 1 to YAML, of type int"),
         ("classes: [a, {name: on}]", "name of class 1 is True to YAML"),
         ("classes: [a, ~]", "name of class 1 is None to YAML"),
         ("classes: [a, b]\nignore_index: yes", "ignore_index is not a number"),

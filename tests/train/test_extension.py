@@ -28,7 +28,19 @@ def rows(out):
     return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", pytest.param("one-cycle", marks=pytest.mark.slow)])
+@pytest.mark.slow
+def test_a_stage_of_one_step_goes_on(tmp_path):
+    """So few have no schedule, whose place in the optimizer is then empty."""
+    settings = ["data.batch_size=160", "unary.schedule=one-cycle"]
+    trainer(tmp_path / "run", *settings, "unary.epochs=1")[0].run()
+    trainer(tmp_path / "run", *settings, "unary.epochs=5", resume=True)[0].run()
+    found = [row["learning_rate"] for row in rows(tmp_path / "run")]
+    assert len(found) == 5
+    assert found[1] < max(found[1:])  # it rises first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
 def test_a_finished_stage_goes_on_under_the_schedule_of_its_new_length(tmp_path, schedule):
     settings = [f"unary.schedule={schedule}"]
     whole, _ = trainer(tmp_path / "whole", *settings, "unary.epochs=4")

@@ -39,7 +39,7 @@ def test_crf_on_a_plain_state_dict_of_smp(tmp_path):
 
 def test_state_dict_of_another_network_is_refused_before_anything_is_written(tmp_path):
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(SegtoolError, match=r"fit not the network.*choose the model\.\*"):
+    with pytest.raises(SegtoolError, match=r"do not fit the network.*choose the model\.\*"):
         run(tmp_path / "run", tmp_path / "other.pth")
     assert not (tmp_path / "run").exists()
 

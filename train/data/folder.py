@@ -54,7 +54,7 @@ def _class(index: int, entry: object, path: Path) -> ClassInfo:
     fields = entry if isinstance(entry, dict) else {"name": entry}
     name = fields.get("name", "")
     if not isinstance(name, str):  # what YAML makes of no, on, 1, null and the like
-        what = f"the name of class {index} is {name!r} to YAML, a {type(name).__name__}"
+        what = f"the name of class {index} is {name!r} to YAML, of type {type(name).__name__}"
         raise SegtoolError(what, where=path, mend='quote it, such as: classes: ["no", "on", "1"]')
     try:
         return ClassInfo(**{"id": index, "color": voc_color(index), **fields})

@@ -15,6 +15,7 @@ from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
 from segtool.images import list_images, read_image, read_label_map
 from segtool.palette import voc_color
+from segtool.sources import find
 from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.data.file_doubts import image_doubts
 from segtool.train.data.findings import Finding
@@ -144,6 +145,10 @@ def _ambiguous(paths: Sequence[Path]) -> Iterator[SegtoolError]:
 
 def _not_read(folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            below = find(path).images
+            what, mend = "images in folders below are left out", f"move them to {folder}"
+            yield from (Finding(what, str(path / name), mend) for name in below)
         if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."):
             mend = f"what is read ends in {', '.join(IMAGE_SUFFIXES)}"
             yield Finding(f"files that end in {path.suffix or 'nothing'} are left out", str(path), mend)

@@ -64,6 +64,8 @@ def open_dataset(spec: str, split: str, *, complete: bool = True) -> Segmentatio
     """
     name, _, path = _registered(spec).partition(":")
     if name not in _OPENERS:
+        if Path(spec).expanduser().is_dir():
+            raise SegtoolError("a dataset is NAME:PATH", where=spec, mend=f"folder:{spec}, or another name before it")
         raise unknown("dataset", name, dataset_names())
     dataset = _opened(name, Path(path).expanduser() if path else None, split)
     if complete:

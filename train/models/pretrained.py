@@ -83,7 +83,7 @@ def put_weights(
     part, fit = min(attempts, key=lambda attempt: len(attempt[1].problems))
     if fit.problems:
         raise SegtoolError(
-            f"the weights fit {'not the network' if whole else 'neither the network nor its encoder'}: "
+            f"the weights {'do not fit the network' if whole else 'fit neither the network nor its encoder'}: "
             f"{fit.problems[0]} (and {len(fit.problems) - 1} more)",
             where=where,
             mend="choose the model.* settings that they were trained with",
