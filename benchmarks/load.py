@@ -17,7 +17,7 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 
 CLASSES, HEIGHT, WIDTH = 21, 375, 500
-TRAINING = ["unary.epochs=2", "unary.validate_every=2", "crf.epochs=1", "joint.epochs=1", "report.write=false"]
+TRAINING = ["unary.epochs=1", "unary.validate_every=1", "crf.epochs=1", "joint.epochs=1", "report.write=false"]
 TRAINING += ["data.validation_images=8"]
 
 
