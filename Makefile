@@ -5,6 +5,9 @@ READY := .venv/.ready
 NVCC := build/cuda/.ready
 NATIVE := $(wildcard bilateral/native/*)
 
+# PyTorch's threads that wait sleep, as under the command line: tests beside another process would take three times as long.
+export OMP_WAIT_POLICY ?= passive
+
 .PHONY: quickstart test test-slow lint types imports format clean
 
 quickstart: $(READY)

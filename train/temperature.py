@@ -86,5 +86,5 @@ def _pixels(segmenter: Segmenter, images: SegmentationDataset, index: int) -> _P
     unary, refined = segmenter(image_tensor(sample.image, segmenter.mean.device))
     labelled = np.flatnonzero(sample.labels != images.ignore_index)
     chosen = np.random.default_rng(index).choice(labelled, min(_PIXELS, len(labelled)), replace=False)
-    logits = (z[0].flatten(1)[:, chosen].T.cpu() for z in (unary, refined * segmenter.crf.temperature))
-    return _Pixels(*logits, torch.from_numpy(sample.labels.ravel()[chosen]).long())
+    before, after = (z[0].flatten(1)[:, chosen].T.cpu() for z in (unary, refined * segmenter.crf.temperature))
+    return _Pixels(before, after, torch.from_numpy(sample.labels.ravel()[chosen]).long())
