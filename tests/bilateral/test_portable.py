@@ -14,9 +14,7 @@ CPU = ("api", "threads", *(f"{part}_cpu" for part in PARTS))
 
 def _digests(tmp_path, compiler, *emulator):
     program = tmp_path / "probe"
-    sources = [str(SOURCES / f"{name}.cpp") for name in ("api", "threads", *CPU)] + [
-        str(HERE / "portable" / "probe.cpp")
-    ]
+    sources = [*(str(SOURCES / f"{name}.cpp") for name in CPU), str(HERE / "portable" / "probe.cpp")]
     # As CMakeLists.txt has it: arm64 compilers would contract to fused multiply-add otherwise, and move vertices.
     flags = ["-O2", "-std=c++17", "-pthread", "-ffp-contract=off", "-Wno-psabi", "-static", f"-I{SOURCES}"]
     subprocess.run([compiler, *flags, *sources, "-o", program], check=True)
