@@ -11,7 +11,7 @@ from typing import NamedTuple
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
 from segtool.files import digest
-from segtool.images import RGB, label_map_note, overlay, read_image, save_image, save_label_map
+from segtool.images import RGB, label_map_note, opened_image, overlay, read_image, save_image, save_label_map
 from segtool.prediction import Prediction
 from segtool.runtime.pipeline import run_overlapped
 from segtool.runtime.tiles import Tiles
@@ -148,7 +148,11 @@ def is_done(task: Task, origin: str) -> bool:
             from segtool.runtime.video import video_note
 
             return video_note(task.overlay) == note
-        return label_map_note(task.mask) == note and read_image(task.overlay).size > 0
+        if label_map_note(task.mask) != note:
+            return False
+        with opened_image(task.overlay) as image:
+            image.load()  # whoever else writes there may have cut it short
+        return True
     except (OSError, SegtoolError):
         return False
 

@@ -65,7 +65,7 @@ def _print_inspection(split: str, found: "Inspection") -> None:
     for group in grouped(found.doubts):
         echo(f"{split}: warning: {group}")
     images, classes = len(found.dataset), len(found.dataset.classes)
-    echo(f"{split}: {_counted(images, 'image')} with masks, {classes} classes")
+    echo(f"{split}: {images} image{'s' * (images != 1)} with masks, {classes} classes")
 
 
 @command.command("stats")

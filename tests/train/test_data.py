@@ -61,7 +61,7 @@ def test_unknown_dataset_suggests_the_near_one():
 
 def test_mask_of_another_size(folder):
     _mask(folder, np.zeros((12, 21), np.uint8))
-    assert "mask of 21x12 for an image of 20x12" in _first_error(folder)
+    assert "mask of 12x21 for an image of 12x20" in _first_error(folder)
     assert "b.png" in _first_error(folder)
 
 

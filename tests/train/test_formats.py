@@ -109,7 +109,7 @@ def test_all_problems_are_found(cityscapes):
     dataset = open_dataset(f"cityscapes:{cityscapes}", "train", complete=False)
     missing, size = Inspection(dataset, training=True).problems
     assert (missing.what, missing.where) == ("an image has no mask", "aachen/aachen_000000_000019")
-    assert size.what == "mask of 41x20 for an image of 40x20"
+    assert size.what == "mask of 20x41 for an image of 20x40"
     with pytest.raises(SegtoolError, match="1 more problems"):
         check_all(dataset)
     with pytest.raises(SegtoolError, match="no mask"):

@@ -78,7 +78,7 @@ def _check_sizes(sample: Sample, where: object) -> None:
     if size == mask_size[::-1]:
         mend += "; one of them is turned, perhaps the image by what its EXIF says"
     raise SegtoolError(
-        f"mask of {mask_size[1]}x{mask_size[0]} for an image of {size[1]}x{size[0]}", where=where, mend=mend
+        f"mask of {mask_size[0]}x{mask_size[1]} for an image of {size[0]}x{size[1]}", where=where, mend=mend
     )
 
 

@@ -163,10 +163,10 @@ def test_what_is_refused(ask, local, photo):
     ]
     for options, status, text in post:
         refused(ask("POST", SEGMENT, **options), status, text)
+    refused(ask("POST", SEGMENT + "?fromat=rle", content=good), 400, "no such option: fromat")
     refused(ask("POST", "/models/other/segment", content=good), 404, "no such model")
     refused(ask("GET", "/other"), 404, "Not Found")
     refused(ask("GET", SEGMENT), 405, "Method Not Allowed")
-    refused(ask("POST", SEGMENT + "?fromat=rle", content=good), 400, "no such option: fromat")
     refused(ask("POST", SEGMENT + "?format=gif", content=good), 400, "format: Input should be 'png', 'rle' or 'npz'")
     assert local.counted[0] == ("tiny", 400)
     assert local.counted[-1] == ("", 404)
