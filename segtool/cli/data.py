@@ -47,13 +47,14 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
         _print_inspection(split, inspection)
         found.append(inspection)
     problems, warnings = (sum(len(getattr(i, kind)) for i in found) for kind in ("problems", "doubts"))
-    echo(_counted(problems, "problem") + (f", {_counted(warnings, 'warning')}" if warnings else ""))
+    said = _counted(problems, "problem") if problems else "no problems"
+    echo(said + (f", {_counted(warnings, 'warning')}" if warnings else ""))
     if problems:
         sys.exit(1)
 
 
 def _counted(number: int, thing: str) -> str:
-    return f"{number or 'no'} {thing}" + "s" * (number != 1)
+    return f"{number} {thing}" + "s" * (number != 1)
 
 
 def _print_inspection(split: str, found: "Inspection") -> None:
@@ -64,8 +65,7 @@ def _print_inspection(split: str, found: "Inspection") -> None:
         echo(f"{split}: {group}")
     for group in grouped(found.doubts):
         echo(f"{split}: warning: {group}")
-    images, classes = len(found.dataset), len(found.dataset.classes)
-    echo(f"{split}: {images} image{'s' * (images != 1)} with masks, {classes} classes")
+    echo(f"{split}: {_counted(len(found.dataset), 'image')} with masks, {len(found.dataset.classes)} classes")
 
 
 @command.command("stats")

@@ -64,8 +64,8 @@ def command(
     suffix too: NAME_jpg.png. Reading, inference and writing overlap. Unreadable images are listed at the end and the
     others are done all the same; files that are neither images nor videos are counted.
 
-    --resume goes on where a run was stopped: results stay that are whole, of the same model and options, and not older
-    than the image.
+    --resume goes on where a run was stopped: results stay that are whole, of the same model and options, and of a file
+    that has not changed.
 
     With --address, IMAGES is one folder or address of object storage (s3://, gs://) with any number of images below it.
     OUT, which may be an address too, then holds the masks alone, under the same names, and index.parquet. Stopped
