@@ -74,7 +74,8 @@ def _stage_table(stages: dict[str, ValidationScores]) -> str:
     for name, scores in stages.items():
         cells = "".join(_before_after(scores, f) for f in ("miou", "boundary_f", "pixel_accuracy"))
         rows.append(f"<tr><td>{escape(name)}{cells}")
-    return f"<table>{''.join(rows)}</table><p class=small>Percent. Boundary F within 2 pixels, mean over classes.</p>"
+    note = "Percent. Boundary F within 2 pixels, of all images together, mean over classes."
+    return f"<table>{''.join(rows)}</table><p class=small>{note}</p>"
 
 
 def _before_after(scores: ValidationScores, field: str) -> str:
