@@ -32,12 +32,14 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
             Runtime on a CUDA device where it was built for one (if that cannot start, with a warning) or on the CPU.
         native: use the native library's kernels for the CRF; False runs the portable definition inside
             the file, as any other ONNX runtime would.
-        threads: threads of ONNX Runtime on the processor; all cores when not given.
+        threads: threads of ONNX Runtime and the CRF's kernels on the processor, 1 or more; all cores when not given.
 
     Raises:
-        SegtoolError: not such a file, or the backend cannot run here.
+        SegtoolError: not such a file, the backend cannot run here, or no such number of threads.
     """
     path = Path(path)
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise SegtoolError("threads is not a number of 1 or more", where=repr(threads), mend="None takes all cores")
     if backend not in get_args(BackendName):
         raise SegtoolError(f"there is no backend {backend}", mend=f"one of {', '.join(get_args(BackendName))}")
     if path.suffix not in (".onnx", ".engine"):

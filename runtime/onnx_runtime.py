@@ -66,7 +66,9 @@ class OnnxRuntimeBackend:
         try:
             self.session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no public base
-            raise SegtoolError(f"ONNX Runtime cannot load the file ({_first_line(error)})", where=path) from error
+            what = f"ONNX Runtime cannot load the file ({_first_line(error)})"
+            mend = "it is damaged, or was not written by segtool export: copy or export it again"
+            raise SegtoolError(what, where=path, mend=mend) from error
         _check_started(self.session, device)
         self.card: ModelCard = parse_card(self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
         _warn_of_half(self.card, device)

@@ -125,6 +125,7 @@ def no_images(where: object, others: Sequence[str]) -> SegtoolError:
 
 
 def said_of(others: Sequence[str]) -> str:
+    """How many other files there are, in words."""
     return f"{len(others)} other file{'s' if len(others) > 1 else ''}"
 
 

@@ -21,6 +21,13 @@ def test_a_truncated_file_is_one_line(tiny_onnx, tmp_path, share):
     with pytest.raises(SegtoolError, match="ONNX Runtime cannot load the file|no segtool model card") as caught:
         load(tmp_path / "cut.onnx")
     assert "\n" not in str(caught.value)
+    assert caught.value.mend is not None
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5, True])
+def test_threads_that_are_no_number_of_threads(tiny_onnx, threads):
+    with pytest.raises(SegtoolError, match="threads is not a number of 1 or more"):
+        load(tiny_onnx, threads=threads)
 
 
 def test_a_file_with_a_node_that_nobody_knows(tiny_onnx, tmp_path):

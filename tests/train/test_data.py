@@ -109,7 +109,10 @@ def test_bad_classes_file_shows_a_good_one(folder, text):
     [
         ("classes: [a, a]", "2 classes are called a"),
         ("classes: [a, {id: 7, name: b}]", "class b has the id 7, and is number 1"),
-        ("classes: [a, {name: b, color: [300, 0, 0]}]", "class 1 is not a name or a name with a color"),
+        ("classes: [a, {name: b, color: [300, 0, 0]}]", r"the color of class 1, b, is \[300, 0, 0\], not three numbers"),
+        ("classes: [a, {name: b, color: red}]", "the color of class 1, b, is 'red', not three numbers"),
+        ("classes: [a, {name: b, colour: [1, 2, 3]}]", "class 1 is not a name or a name with a color"),
+        ("classes:\n- a\n- [b\n", "not valid YAML: .*classes.yaml, line 4"),
         ("classes: [a, b]\nignore_index: void", "ignore_index is not a number"),
         ("classes: [a, b]\nignore_index: 1", r"ignore_index is 1: .*2\.\.255"),
         ("classes: [a, b]\nignore_index: 256", "ignore_index is 256"),
@@ -118,6 +121,12 @@ def test_bad_classes_file_shows_a_good_one(folder, text):
 def test_classes_that_cannot_be_told_apart(folder, text, said):
     (folder / "classes.yaml").write_text(text)
     with pytest.raises(SegtoolError, match=said):
+        open_dataset(f"folder:{folder}", "train", complete=False)
+
+
+def test_a_classes_file_that_is_not_utf_8(folder):
+    (folder / "classes.yaml").write_bytes("classes: [straße, himmel]".encode("latin-1"))
+    with pytest.raises(SegtoolError, match=r"not UTF-8: .*classes.yaml, byte 14 \(save it as UTF-8"):
         open_dataset(f"folder:{folder}", "train", complete=False)
 
 

@@ -34,8 +34,10 @@ def read_classes(path: Path) -> tuple[list[ClassInfo], int]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SegtoolError("no such file", where=path, mend=_EXAMPLE) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SegtoolError("not valid YAML", where=path, mend=_EXAMPLE) from error
+    except UnicodeDecodeError as error:
+        raise SegtoolError("not UTF-8", where=f"{path}, byte {error.start}", mend="save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise SegtoolError("not valid YAML", where=f"{path}{_place(error)}", mend=_EXAMPLE) from error
     entries = data.get("classes") if isinstance(data, dict) else None
     if not isinstance(entries, list) or not entries:
         raise SegtoolError("no list of classes", where=path, mend=_EXAMPLE)
@@ -59,4 +61,12 @@ def _class(index: int, entry: object, path: Path) -> ClassInfo:
     try:
         return ClassInfo(**{"id": index, "color": voc_color(index), **fields})
     except (ValidationError, TypeError) as error:
-        raise SegtoolError(f"class {index} is not a name or a name with a color", where=path, mend=_EXAMPLE) from error
+        what = f"class {index} is not a name or a name with a color"
+        if set(fields) == {"name", "color"}:
+            what = f"the color of class {index}, {name}, is {fields['color']!r}, not three numbers from 0 to 255"
+        raise SegtoolError(what, where=path, mend=_EXAMPLE) from error
+
+
+def _place(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f", line {mark.line + 1}"
