@@ -24,7 +24,11 @@ from segtool.train.stage import StageName
 
 Stored = TypeVar("Stored", bound=BaseModel)
 
-
+# What a run writes, besides a folder for each stage.
+_WRITTEN = (
+    "config.yaml", "history.jsonl", "history.csv", "log.txt", "logs", "evaluation", "curves.png", "progress.gif",
+    "snapshots", "model.safetensors", "mlflow.db",
+)  # fmt: skip
 _FORMAT = 2  # 1 had none: its stages trained otherwise, and must not be mixed with those of today
 
 
@@ -63,9 +67,11 @@ class RunFolder:
         Stages that now have more epochs than they were begun with are not done in it.
 
         Raises:
-            SegtoolError: there is another run, or one that is not to be resumed.
+            SegtoolError: there is another run, or one that is not to be resumed, or files of somebody else's that a
+                run would overwrite.
         """
         if not (self.path / "state.json").is_file():
+            self._check_foreign()
             return None
         if not resume:
             raise SegtoolError("the folder already holds a run", where=self.path, mend="--resume, or another --out")
@@ -80,6 +86,12 @@ class RunFolder:
             begun.add("crf")
         longer = extended_stages(saved, config, begun, self.path / "config.yaml")
         return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
+
+    def _check_foreign(self) -> None:
+        taken = [name for name in (*_WRITTEN, *get_args(StageName)) if (self.path / name).exists()]
+        if taken:
+            what = f"the folder holds no run, but {', '.join(taken)}, which a run would overwrite"
+            raise SegtoolError(what, where=self.path, mend="another --out")
 
     def _check_format(self) -> None:
         path = self.path / "state.json"

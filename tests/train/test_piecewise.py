@@ -136,6 +136,16 @@ def test_second_run_into_the_same_folder_is_refused(tiny_run):
         _trainer(tiny_run)
 
 
+def test_a_folder_with_files_that_a_run_would_overwrite_is_refused(tiny_run, tmp_path):
+    for written in {path.name for path in tiny_run.iterdir()} - {"state.json"}:
+        out = tmp_path / written / "project"
+        out.mkdir(parents=True)
+        (out / written).write_text("mine")
+        with pytest.raises(SegtoolError, match=f"holds no run, but {written}, which a run would overwrite"):
+            _trainer(out)
+        assert (out / written).read_text() == "mine"
+
+
 def test_resume_with_other_settings_is_refused(tiny_run):
     with pytest.raises(SegtoolError, match="other settings"):
         _trainer(tiny_run, "seed=5", resume=True)
