@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from segtool.bilateral import native
-from segtool.bilateral.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.crf import native
+from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
 
 try:
     from pydensecrf import densecrf

@@ -19,7 +19,7 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 from torch import Tensor
 
-from segtool.bilateral import library, torch_cuda
+from segtool.crf import library, torch_cuda
 from segtool.train.models import DenseCRF, KernelWidths
 
 SIZES = ((500, 375, 21), (1000, 750, 21), (2048, 1024, 19), (512, 512, 150))

@@ -27,7 +27,7 @@ class Native:
     """The library's C functions, through ctypes."""
 
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
-        from segtool.bilateral import native
+        from segtool.crf import native
 
         self.native, self.logits, self.image = native, logits, image
         self.tables = _potts(logits.shape[1])
@@ -69,7 +69,7 @@ class PlainTorch:
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
         import torch
 
-        from segtool.bilateral import torch_lattice, torch_plain
+        from segtool.crf import torch_lattice, torch_plain
 
         self.inference, self.face, self.plain = torch.inference_mode, torch_lattice, torch_plain
         self.logits, self.image = torch.from_numpy(logits), torch.from_numpy(image)
@@ -103,7 +103,7 @@ class OnnxRuntime:
 
         import onnxruntime
 
-        from segtool.bilateral.library import library_path
+        from segtool.crf.library import library_path
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])

@@ -1,6 +1,6 @@
 """What the CUDA kernels do in an iteration of the mean field: instructions of their PTX, counted.
 
-The PTX is run on the CPU, as the tests do it (tests/bilateral/ptx_on_cpu). No GPU is needed and no time is measured:
+The PTX is run on the CPU, as the tests do it (tests/crf/ptx_on_cpu). No GPU is needed and no time is measured:
 the counts are the same in every run, and are for comparing versions of the kernels (`--native`). An instruction of PTX
 is not one of the device: 64-bit integers take several, and a division takes many. Threads are counted one by one: where
 those of a warp part, a device takes longer.
@@ -19,9 +19,9 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from segtool.bilateral import library, native, torch_cuda
+from segtool.crf import library, native, torch_cuda
 from segtool.train.models import KernelWidths
-from tests.bilateral.compiler import SOURCES, compiled_by_nvcc
+from tests.crf.compiler import SOURCES, compiled_by_nvcc
 
 SIZES = ((500, 375, 21), (256, 256, 150))
 LAYOUTS = {"planes": torch.contiguous_format, "channels last": torch.channels_last}
@@ -97,7 +97,7 @@ def row(size: tuple[int, int, int], layout: str, name: str, found: Counter[str])
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--native", type=Path, default=SOURCES, help="another version of bilateral/native")
+    parser.add_argument("--native", type=Path, default=SOURCES, help="another version of crf/native")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     lib = counting_library(options.native)

@@ -29,7 +29,7 @@ def _logits() -> torch.Tensor:
 
 def mean_field(folder: Path) -> Callable[[], Any]:
     """The library's own, ten iterations."""
-    from segtool.bilateral import native
+    from segtool.crf import native
 
     logits, image, table = _logits().numpy(), picture(WIDTH, HEIGHT).numpy(), 3 * np.eye(CLASSES, dtype=np.float32)
     return lambda: native.mean_field(logits, image, (3.0, 80.0, 13.0), (table, table))

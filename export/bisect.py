@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segtool.bilateral.library import library_path
+from segtool.crf.library import library_path
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.models import Segmenter
 

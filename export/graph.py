@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_plain
+from segtool.crf import torch_plain
 from segtool.train.models import Segmenter
 
 INPUT = "image"

@@ -13,10 +13,10 @@ from onnx import FunctionProto, defs, helper, parser
 from onnxscript.values import Opset
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_lattice, torch_plain
-from segtool.bilateral.geometry import key_packing
-from segtool.bilateral.tensorrt_operators import NODE_ATTRIBUTES
 from segtool.card import CrfCard
+from segtool.crf import torch_lattice, torch_plain
+from segtool.crf.geometry import key_packing
+from segtool.crf.tensorrt_operators import NODE_ATTRIBUTES
 from segtool.errors import SegtoolError
 from segtool.export.names import name_body
 from segtool.export.tidy import tidy

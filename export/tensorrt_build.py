@@ -8,14 +8,14 @@ from typing import Any
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
-from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import (
+from segtool.card import METADATA_KEY, parse_card
+from segtool.crf import tensorrt_plugin
+from segtool.crf.tensorrt_operators import (
     NAMESPACE,
     NODE_ATTRIBUTES,
     VERTICES_PER_PIXEL,
     usual_vertices_per_pixel,
 )
-from segtool.card import METADATA_KEY, parse_card
 from segtool.engine import INPUT, STATUS, EngineRecord, Machine, Profile, write_record
 from segtool.errors import SegtoolError
 from segtool.export.save import save_onnx

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segtool.bilateral.library import library_path
 from segtool.card import METADATA_KEY, ModelCard, parse_card
+from segtool.crf.library import library_path
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.library import OVERFLOW
+from segtool.crf import tensorrt_plugin
+from segtool.crf.library import OVERFLOW
 from segtool.engine import INPUT, STATUS, EngineRecord, Machine, read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch

@@ -83,7 +83,7 @@ def _version(name: str) -> str:
 
 
 def _native() -> str:
-    from segtool.bilateral import library
+    from segtool.crf import library
 
     cuda = "with CUDA kernels" if library.has_cuda() else "without CUDA kernels"
     return f"loads, {cuda}: {library.library_path()}"
@@ -101,7 +101,7 @@ def _torch() -> str:
 def _onnxruntime() -> str:
     import onnxruntime as ort
 
-    from segtool.bilateral import library
+    from segtool.crf import library
 
     options = ort.SessionOptions()
     options.register_custom_ops_library(str(library.library_path()))

@@ -19,8 +19,8 @@ import onnx
 import tensorrt_rtx as trt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from segtool.bilateral import tensorrt_plugin
-from segtool.bilateral.tensorrt_operators import NAMESPACE, OPERATORS
+from segtool.crf import tensorrt_plugin
+from segtool.crf.tensorrt_operators import NAMESPACE, OPERATORS
 from segtool.engine import STATUS, Machine, Profile
 from segtool.export import tensorrt_build
 from segtool.export.tensorrt_build import build_engine, fixed_size, prepare

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segtool.bilateral.library import library_path
+from segtool.crf.library import library_path
 from segtool.runtime import load
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from segtool.bilateral import library, torch_lattice
 from segtool.card import METADATA_KEY, CrfCard, parse_card
 from segtool.cli import cli
+from segtool.crf import library, torch_lattice
 from segtool.errors import SegtoolError
 from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx

@@ -7,7 +7,7 @@ import onnxscript.optimizer
 import pytest
 from onnx import inliner, version_converter
 
-from segtool.bilateral.library import library_path
+from segtool.crf.library import library_path
 from segtool.runtime import load
 
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from segtool.bilateral.tensorrt_operators import usual_vertices_per_pixel
 from segtool.cli import build, cli
+from segtool.crf.tensorrt_operators import usual_vertices_per_pixel
 from segtool.engine import Machine, Profile, read_record
 from segtool.errors import SegtoolError
 from segtool.export.operators import translation_table
@@ -23,7 +23,7 @@ PROFILE = Profile(min=(1, 32, 32, 3), opt=(1, 64, 64, 3), max=(2, 128, 128, 3))
 @pytest.fixture(autouse=True)
 def schemas():
     """The operators' schemas are known, as they are after an export in the same process."""
-    import segtool.bilateral.torch_ops  # noqa: F401
+    import segtool.crf.torch_ops  # noqa: F401
 
     translation_table()
 

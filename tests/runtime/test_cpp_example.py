@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from segtool.bilateral.library import library_path
+from segtool.crf.library import library_path
 from segtool.runtime import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"

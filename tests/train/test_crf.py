@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.bilateral import torch_lattice
-from segtool.bilateral.torch_reference import gaussian_kernel, mean_field, pixel_features
 from segtool.card import parse_card
+from segtool.crf import torch_lattice
+from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
 from segtool.train.models import DenseCRF, KernelWidths
 
 WIDTHS = KernelWidths(1.5, 10.0, 40.0)

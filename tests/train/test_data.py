@@ -109,7 +109,10 @@ def test_bad_classes_file_shows_a_good_one(folder, text):
     [
         ("classes: [a, a]", "2 classes are called a"),
         ("classes: [a, {id: 7, name: b}]", "class b has the id 7, and is number 1"),
-        ("classes: [a, {name: b, color: [300, 0, 0]}]", r"the color of class 1, b, is \[300, 0, 0\], not three numbers"),
+        (
+            "classes: [a, {name: b, color: [300, 0, 0]}]",
+            r"the color of class 1, b, is \[300, 0, 0\], not three",
+        ),
         ("classes: [a, {name: b, color: red}]", "the color of class 1, b, is 'red', not three numbers"),
         ("classes: [a, {name: b, colour: [1, 2, 3]}]", "class 1 is not a name or a name with a color"),
         ("classes:\n- a\n- [b\n", "not valid YAML: .*classes.yaml, line 4"),

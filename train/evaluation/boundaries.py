@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.bilateral.library import check, library
+from segtool.crf.library import check, library
 
 Labels = NDArray[np.uint8]
 Counts = NDArray[np.int64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.bilateral.library import check, library
+from segtool.crf.library import check, library
 from segtool.train.evaluation.boundaries import Labels, Truth, match_boundaries
 
 TOLERANCES = (1, 2, 4, 8)  # pixels

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from segtool.bilateral import torch_mean_field, torch_ops, torch_plain, torch_widths
 from segtool.card import Compatibility, CrfCard, Matrix
+from segtool.crf import torch_mean_field, torch_ops, torch_plain, torch_widths
 
 Filter = Callable[[Tensor], Tensor]
 
