@@ -19,9 +19,10 @@ from implementations import ALPHA, BETA, GAMMA, WEIGHTS
 import segtool.runtime
 from segtool.card import ClassInfo, InputContract, TrainedOn
 from segtool.cli.timing import cold_start, interleaved_times
+from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.export.onnx_export import export_onnx
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
-from segtool.train.models import DenseCRF, KernelWidths, Segmenter
+from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.presets import load_config
 

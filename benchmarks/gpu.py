@@ -20,7 +20,7 @@ from common import RESULTS, picture, print_rows, write_results
 from torch import Tensor
 
 from segtool.crf import library, torch_cuda
-from segtool.train.models import DenseCRF, KernelWidths
+from segtool.crf.layer import DenseCRF, KernelWidths
 
 SIZES = ((500, 375, 21), (1000, 750, 21), (2048, 1024, 19), (512, 512, 150))
 WIDTHS, WEIGHTS = KernelWidths(3.0, 80.0, 13.0), (3.0, 10.0)

@@ -50,8 +50,8 @@ class Torch:
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
         import torch
 
+        from segtool.crf.layer import DenseCRF, KernelWidths
         from segtool.train.allocator import keep_freed_memory
-        from segtool.train.models import DenseCRF, KernelWidths
 
         keep_freed_memory()  # as training and evaluation do
         self.inference = torch.inference_mode
@@ -162,10 +162,10 @@ def export_crf(classes: int, path: Path) -> None:
     import onnx
     import torch
 
+    from segtool.crf.layer import DenseCRF, KernelWidths
     from segtool.export.operators import function_bodies, translation_table
     from segtool.export.tidy import tidy
     from segtool.export.trace import trace
-    from segtool.train.models import DenseCRF, KernelWidths
 
     crf = DenseCRF(classes, KernelWidths(GAMMA, ALPHA, BETA), WEIGHTS, iterations=10).eval()
     dims = {0: torch.export.Dim("N"), 2: torch.export.Dim("H"), 3: torch.export.Dim("W")}

@@ -20,7 +20,7 @@ from common import RESULTS, picture, print_rows, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from segtool.crf import library, native, torch_cuda
-from segtool.train.models import KernelWidths
+from segtool.crf.layer import KernelWidths
 from tests.crf.compiler import SOURCES, compiled_by_nvcc
 
 SIZES = ((500, 375, 21), (256, 256, 150))

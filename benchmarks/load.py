@@ -37,7 +37,7 @@ def mean_field(folder: Path) -> Callable[[], Any]:
 
 def training_step(folder: Path) -> Callable[[], Any]:
     """Forward and backward through `DenseCRF`, five iterations."""
-    from segtool.train.models import DenseCRF, KernelWidths
+    from segtool.crf.layer import DenseCRF, KernelWidths
 
     crf = DenseCRF(CLASSES, KernelWidths(3.0, 80.0, 13.0), (3.0, 3.0))
     logits, image = _logits().requires_grad_(), picture(WIDTH, HEIGHT)

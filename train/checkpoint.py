@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn, parse_card
+from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.impostors import impostor
 from segtool.stored import misfit
 from segtool.train.config import ModelConfig, TrainConfig
-from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved
 from segtool.train.models.state_dict import CRF_PREFIX

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from segtool.card import InputContract, ModelCard, ValidationScores
+from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.train import distributed
@@ -30,7 +31,7 @@ from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
 from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
-from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.models.options import check_options
 from segtool.train.predict import TorchPredictor

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
-from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.models import Segmenter
 from segtool.train.views import WHOLE, Views, view_logits
 
 KERNELS = ("spatial", "bilateral")

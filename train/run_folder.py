@@ -14,12 +14,12 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from segtool.card import ValidationScores
+from segtool.crf.layer import KernelWidths
 from segtool.errors import SegtoolError
 from segtool.files import ensure_folder, write_text
 from segtool.stored import misfit
 from segtool.train.config import TrainConfig
 from segtool.train.extension import extended_stages
-from segtool.train.models import KernelWidths
 from segtool.train.stage import StageName
 
 Stored = TypeVar("Stored", bound=BaseModel)

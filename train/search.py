@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.train.config import CrfStageConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss
-from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.unary_crops import UnaryCrop
 
 # How far the search goes beyond what it is given. Narrower kernels have nothing to sum, the time of the spatial one

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtool.card import CrfCard
+from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
-from segtool.train.models import DenseCRF, Segmenter
+from segtool.train.models import Segmenter
 from segtool.train.predict import image_tensor, winners
 
 _KEPT = 2  # images whose unary logits are remembered

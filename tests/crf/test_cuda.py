@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segtool.crf import native, torch_cuda, torch_mean_field, torch_ops
-from segtool.train.models import DenseCRF, KernelWidths
+from segtool.crf.layer import DenseCRF, KernelWidths
 
 pytestmark = [
     pytest.mark.gpu,

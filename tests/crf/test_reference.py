@@ -36,7 +36,7 @@ def test_mean_field_reproduces_the_exact_results(shared, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_lattice_labels_agree_with_exact_ones_at_least_as_often_as_pydensecrf(shared, name):
-    from segtool.train.models import DenseCRF, KernelWidths
+    from segtool.crf.layer import DenseCRF, KernelWidths
 
     case = _load(shared, name)
     widths = KernelWidths(float(case["gx"]), float(case["sxy"]), float(case["srgb"]))

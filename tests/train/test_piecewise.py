@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from segtool.card import parse_card
+from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
 from segtool.train.data import open_dataset
 from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss
-from segtool.train.models import DenseCRF, KernelWidths
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor
 from segtool.train.presets import load_config

@@ -1,6 +1,5 @@
-"""Networks, the dense CRF layer, and the two together."""
+"""Networks, and a network with its dense CRF."""
 
-from segtool.train.models.crf import DenseCRF, KernelWidths
 from segtool.train.models.segmenter import Segmenter
 
-__all__ = ["DenseCRF", "KernelWidths", "Segmenter"]
+__all__ = ["Segmenter"]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segtool.card import InputContract
-from segtool.train.models.crf import DenseCRF
+from segtool.crf.layer import DenseCRF
 
 
 class Segmenter(nn.Module):

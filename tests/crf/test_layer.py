@@ -8,8 +8,8 @@ import torch
 
 from segtool.card import parse_card
 from segtool.crf import torch_lattice
+from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
-from segtool.train.models import DenseCRF, KernelWidths
 
 WIDTHS = KernelWidths(1.5, 10.0, 40.0)
 
