@@ -13,6 +13,7 @@ from segtool.card import InputContract, ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
+from segtool.suggest import unknown
 from segtool.train import distributed
 from segtool.train.allocator import keep_freed_memory
 from segtool.train.batch_size import choose_batch_size
@@ -39,10 +40,9 @@ from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.search import search_crf
 from segtool.train.stage import StageModule, StageName, stage_config
 from segtool.train.start import start_from, with_network_of
-from segtool.train.suggest import unknown
 from segtool.train.temperature import fit_temperature
 from segtool.train.trial import check_share, try_network
-from segtool.train.user_code import allow_code
+from segtool.user_code import allow_code
 
 Report = Callable[[str], None]
 _PREVIOUS: dict[StageName, StageName] = {"crf": "unary", "joint": "crf", "control": "unary"}

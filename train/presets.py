@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from segtool.errors import SegtoolError
+from segtool.suggest import unknown
 from segtool.train.config import TrainConfig
-from segtool.train.suggest import unknown
 
 
 def preset_names() -> list[str]:

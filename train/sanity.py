@@ -28,7 +28,7 @@ from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
 from segtool.train.trial import try_network
-from segtool.train.user_code import allow_code
+from segtool.user_code import allow_code
 
 STEPS = 300
 ENOUGH = 0.95  # mIoU on the image

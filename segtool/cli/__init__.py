@@ -58,7 +58,7 @@ def cli(debug: bool, trust_code: bool) -> None:
     MODEL is a run folder, a checkpoint (.safetensors), an .onnx file or an .engine.
     """
     if trust_code:
-        from segtool.train.user_code import TRUST_VARIABLE
+        from segtool.user_code import TRUST_VARIABLE
 
         os.environ[TRUST_VARIABLE] = "1"  # so that worker processes know it too
 

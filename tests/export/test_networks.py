@@ -17,7 +17,7 @@ from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.predict import TorchPredictor
 from segtool.train.presets import load_config
-from segtool.train.user_code import TRUST_VARIABLE
+from segtool.user_code import TRUST_VARIABLE
 
 from .real_build import built, refused
 

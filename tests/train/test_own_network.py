@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from segtool import user_code
 from segtool.errors import SegtoolError
-from segtool.train import user_code
 from segtool.train.checkpoint import load_segmenter, read_card
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config

@@ -15,7 +15,7 @@ from segtool.train.models.adapted import query_logits
 from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved
 from segtool.train.start import start_from
-from segtool.train.user_code import allow_code
+from segtool.user_code import allow_code
 
 
 def build(classes=5, **settings):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
+from segtool.suggest import unknown
 from segtool.train.data.base import SegmentationDataset
 from segtool.train.data.checked import Checked
 from segtool.train.data.findings import Finding, grouped, refuse
-from segtool.train.suggest import unknown
-from segtool.train.user_code import run_file
+from segtool.user_code import run_file
 
 Opener = Callable[[Path | None, str], SegmentationDataset]
 _OPENERS: dict[str, Opener] = {}

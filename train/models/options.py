@@ -10,10 +10,10 @@ import segmentation_models_pytorch as smp
 import timm
 
 from segtool.errors import SegtoolError
+from segtool.suggest import unknown
 from segtool.train.config import ModelConfig
 from segtool.train.models.unet import UNet
-from segtool.train.suggest import unknown
-from segtool.train.user_code import load_factory
+from segtool.user_code import load_factory
 
 _BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: images have three"
 _BY_WEIGHTS = "--set model.weights=... instead"

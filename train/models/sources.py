@@ -7,12 +7,12 @@ import timm
 from torch import nn
 
 from segtool.errors import SegtoolError
+from segtool.suggest import unknown
 from segtool.train.config import ModelConfig
 from segtool.train.models import pretrained
 from segtool.train.models.adapted import Adapted
 from segtool.train.models.unet import UNet
-from segtool.train.suggest import unknown
-from segtool.train.user_code import load_factory
+from segtool.user_code import load_factory
 
 _OWN = {"UNet": UNet}
 
