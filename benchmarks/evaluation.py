@@ -17,8 +17,8 @@ from common import RESULTS, print_rows, write_results
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
+from segtool.data import Sample, SegmentationDataset
 from segtool.prediction import Prediction
-from segtool.train.data import Sample, SegmentationDataset
 from segtool.train.evaluation.images import TableFiles
 from segtool.train.evaluation.run import evaluate_with
 from segtool.train.evaluation.workers import Workers

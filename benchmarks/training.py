@@ -15,10 +15,10 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from segtool.card import InputContract
+from segtool.data import SegmentationDataset, open_dataset
 from segtool.train.allocator import keep_freed_memory
+from segtool.train.cache import CachedDataset
 from segtool.train.config import TrainConfig
-from segtool.train.data import SegmentationDataset, open_dataset
-from segtool.train.data.cache import CachedDataset
 from segtool.train.device import device
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, validation_batches, worker_count

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from segtool.images import smooth_noise
-from segtool.train.data.cache import free_memory
+from segtool.train.cache import free_memory
 from segtool.train.device import device
 from segtool.train.stage import StageModule
 

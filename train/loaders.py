@@ -5,9 +5,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from segtool.data import SegmentationDataset
+from segtool.train.augmentation import TrainingCrops, WholeImages
 from segtool.train.config import TrainConfig
-from segtool.train.data import SegmentationDataset
-from segtool.train.data.augment import TrainingCrops, WholeImages
 from segtool.train.device import device
 from segtool.train.distributed import rank, world
 from segtool.train.models import Segmenter

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segtool.data import SegmentationDataset
+from segtool.data.statistics import Statistics, statistics
 from segtool.train.config import ClassWeights, LossConfig
-from segtool.train.data import SegmentationDataset
-from segtool.train.data.inspect import Statistics, statistics
 
 _LEAST = 1e-7  # of 1 - p, below which focal loss has no gradient: that of x^gamma at 0 is none for gamma < 1
 

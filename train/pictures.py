@@ -1,8 +1,8 @@
 """An image beside its truth and what a model makes of it."""
 
+from segtool.data import Sample
 from segtool.images import RGB, colorize, overlay
 from segtool.prediction import Prediction
-from segtool.train.data import Sample
 
 _OPACITY = 0.75
 

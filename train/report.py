@@ -7,11 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from segtool.card import ModelCard, ParityRecord, ValidationScores
+from segtool.data import Sample
 from segtool.files import write_text
 from segtool.images import RGB, data_uri
 from segtool.prediction import Prediction
 from segtool.train.curves import training_curves
-from segtool.train.data import Sample
 from segtool.train.evaluation.plots import inline_svg
 from segtool.train.pictures import pictures_of
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from segtool.card import InputContract
+from segtool.data import Sample, SegmentationDataset, open_dataset
+from segtool.data.statistics import count_masks
 from segtool.errors import SegtoolError
 from segtool.images import save_image
+from segtool.train.augmentation import TrainingCrops
 from segtool.train.config import TrainConfig
-from segtool.train.data import Sample, SegmentationDataset, open_dataset
-from segtool.train.data.augment import TrainingCrops
-from segtool.train.data.inspect import count_masks
 from segtool.train.device import device
 from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, count_image

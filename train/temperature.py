@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
-from segtool.train.data import SegmentationDataset, even_choice
+from segtool.data import SegmentationDataset, even_choice
 from segtool.train.models import Segmenter
 from segtool.train.predict import image_tensor
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segtool.train.data import SegmentationDataset
+from segtool.data import SegmentationDataset
 from segtool.train.models import Segmenter
 from segtool.train.seeds import seeded
 

@@ -9,8 +9,8 @@ import click
 from segtool.cli.options import check_suffix, echo, progress_bar
 
 if TYPE_CHECKING:
-    from segtool.train.data.inspect import Statistics
-    from segtool.train.data.inspection import Inspection
+    from segtool.data.checks.inspection import Inspection
+    from segtool.data.statistics import Statistics
 
 _spec = click.argument("spec")
 _split = click.option("--split", default="train", show_default=True)
@@ -33,8 +33,8 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
 
     Exits with 1 if there are problems. Warnings are about what may be meant.
     """
-    from segtool.train.data import open_dataset
-    from segtool.train.data.inspection import Inspection, shared_pictures
+    from segtool.data import open_dataset
+    from segtool.data.checks.inspection import Inspection, shared_pictures
 
     found: list[Inspection] = []
     for split in splits:
@@ -59,7 +59,7 @@ def _counted(number: int, thing: str) -> str:
 
 def _print_inspection(split: str, found: "Inspection") -> None:
     """One line a kind, problems first."""
-    from segtool.train.data.findings import grouped
+    from segtool.data.checks.findings import grouped
 
     for group in grouped(found.problems):
         echo(f"{split}: {group}")
@@ -74,8 +74,8 @@ def _print_inspection(split: str, found: "Inspection") -> None:
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the class frequencies here.")
 def stats(spec: str, split: str, plot: Path | None) -> None:
     """Count classes and sizes, and give the class weights that training can use."""
-    from segtool.train.data import open_dataset
-    from segtool.train.data.inspect import statistics
+    from segtool.data import open_dataset
+    from segtool.data.statistics import statistics
 
     if plot is not None:
         check_suffix(plot, ".png", ".svg", ".pdf", option="--plot")
@@ -133,9 +133,9 @@ def _plot(found: "Statistics", path: Path) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The picture to write.")
 def show(spec: str, split: str, images: int, out: Path) -> None:
     """Draw a contact sheet: images above their labels."""
+    from segtool.data import open_dataset
+    from segtool.data.contact_sheet import contact_sheet
     from segtool.images import save_image
-    from segtool.train.data import open_dataset
-    from segtool.train.data.inspect import contact_sheet
 
     check_suffix(out, ".png", ".jpg")
     save_image(out, contact_sheet(open_dataset(spec, split), images))

@@ -63,8 +63,8 @@ def _evaluate(
     pictures: int,
 ) -> None:
     from segtool.cli.tables import print_evaluation, print_failures
+    from segtool.data import absolute_spec
     from segtool.errors import SegtoolError
-    from segtool.train.data import absolute_spec
     from segtool.train.evaluation.examine import examine, failing
     from segtool.train.evaluation.failures import collect_failures
     from segtool.train.evaluation.folder import evaluate_into
@@ -113,8 +113,8 @@ def _named(slide: int | None, stride: int | None, tta: str | None) -> dict[str, 
 def _open(model: Path, data: str, split: str, views: Any, threads: int | None, any_classes: bool) -> Any:
     """Predictor and dataset; refused if their classes cannot be matched, warned of if some have other names."""
     from segtool.cli.models import open_model
+    from segtool.data import open_dataset
     from segtool.errors import SegtoolError
-    from segtool.train.data import open_dataset
 
     dataset = open_dataset(data, split)
     predictor, card = open_model(model, threads=threads, views=views)

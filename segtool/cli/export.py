@@ -10,10 +10,10 @@ from segtool.cli.options import check_suffix, echo, parse_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from segtool.data import SegmentationDataset
     from segtool.export.int8 import Target
     from segtool.export.onnx_export import Calibration
     from segtool.images import RGB
-    from segtool.train.data import SegmentationDataset
 
 
 @click.command("export")
@@ -81,8 +81,8 @@ def command(
 
 
 def _calibration(spec: str, count: int, target: "Target") -> "Calibration":
+    from segtool.data import even_choice, open_dataset
     from segtool.export.onnx_export import Calibration
-    from segtool.train.data import even_choice, open_dataset
 
     dataset = open_dataset(spec, "train")
     return Calibration(_Images(dataset, even_choice(len(dataset), count)), target)

@@ -12,9 +12,9 @@ from segtool.cli.options import echo
 
 if TYPE_CHECKING:
     from segtool.card import ParityRecord
+    from segtool.data import Sample
     from segtool.images import RGB
     from segtool.prediction import Prediction
-    from segtool.train.data import Sample
     from segtool.train.piecewise import PiecewiseTrainer
 
 _TORCH = "PyTorch"

@@ -65,7 +65,7 @@ def _cases(folder: Path | None, data: str | None, split: str, limit: int) -> "tu
     if folder is not None and data is not None:
         raise SegtoolError("--images and --data are two ways to say the same", mend="give one of them")
     if folder is None:
-        from segtool.train.data import even_choice, open_dataset
+        from segtool.data import even_choice, open_dataset
 
         dataset = open_dataset(data or "synthetic:192", split if data else "val")
         chosen = even_choice(len(dataset), limit)

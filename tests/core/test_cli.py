@@ -193,7 +193,7 @@ def one_image(tmp_path, classes):
     """The first synthetic image as a folder dataset with other names of its classes."""
     from PIL import Image
 
-    from segtool.train.data import open_dataset
+    from segtool.data import open_dataset
 
     (tmp_path / "classes.yaml").write_text(f"classes: [{classes}]\n")
     for part in ("images", "masks"):

@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_image
 from segtool.crf import library, native, tensorrt_operators, tensorrt_plugin
 from segtool.crf.library import OVERFLOW
 from segtool.crf.tensorrt_operators import OPERATORS, lattice_capacity
-from segtool.train.data import open_dataset
+from segtool.data import open_dataset
 
 from ..tensorrt_api import module_of
 from .one_iteration import check_one_iteration

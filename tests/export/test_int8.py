@@ -14,13 +14,13 @@ from onnxruntime.quantization.calibrate import create_calibrator, load_tensors_d
 
 from segtool.card import METADATA_KEY
 from segtool.cli import cli
+from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.export.calibration import save_ranges
 from segtool.export.int8 import NETWORK, quantize_network
 from segtool.export.parity import TOLERANCES
 from segtool.export.save import save_onnx
 from segtool.runtime import load
-from segtool.train.data import open_dataset
 
 from .real_build import built, refused
 

@@ -9,12 +9,12 @@ import pytest
 from onnx import numpy_helper
 
 from segtool.card import METADATA_KEY, parse_card
+from segtool.data import open_dataset
 from segtool.export import bisect
 from segtool.export.bisect import first_difference
 from segtool.export.difference import Case
 from segtool.export.parity import store_parity, verify
 from segtool.runtime import load
-from segtool.train.data import open_dataset
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import torch
 
 from segtool.card import parse_card
 from segtool.crf.layer import DenseCRF, KernelWidths
+from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
-from segtool.train.data import open_dataset
 from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss
 from segtool.train.piecewise import PiecewiseTrainer
@@ -24,7 +24,7 @@ from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
 
 from ..conftest import TINY
-from .layouts import write_folder, write_mask
+from ..data.layouts import write_folder, write_mask
 
 
 def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):

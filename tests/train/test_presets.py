@@ -15,7 +15,7 @@ from segtool.train.models.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.presets import load_config, preset_names
 
-from .layouts import write_ade20k, write_cityscapes, write_folder, write_voc
+from ..data.layouts import write_ade20k, write_cityscapes, write_folder, write_voc
 
 SMALL = ["data.crop=[64, 64]", "data.batch_size=2", "crf.crop=[48, 48]", "crf.search_images=1"]
 SMALL += [
@@ -177,7 +177,7 @@ def test_ade20k_unet(tmp_path):
 
 
 def test_random_resize_of_the_voc_preset_stays_within_its_bounds():
-    from segtool.train.data.augment import RandomScaledCrop
+    from segtool.train.augmentation import RandomScaledCrop
 
     config = load_config("voc-resnet-skip", []).data
     crop = RandomScaledCrop(config.crop, config.scale, {})

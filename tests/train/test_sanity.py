@@ -10,7 +10,7 @@ from segtool.errors import SegtoolError
 from segtool.train.presets import load_config
 from segtool.train.sanity import overfit_one_image
 
-from .layouts import write_voc
+from ..data.layouts import write_voc
 
 
 def settings(*more):

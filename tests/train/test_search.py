@@ -6,8 +6,8 @@ import torch
 
 from segtool.card import ClassInfo, InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
+from segtool.data.base import Sample, SegmentationDataset
 from segtool.train import search
-from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.models import Segmenter
 from segtool.train.presets import load_config
 from segtool.train.temperature import fit_temperature

@@ -75,7 +75,7 @@ def test_joint_needs_a_crf(tiny_run, tmp_path):
 
 
 def test_other_classes_are_refused(tiny_run, tmp_path, photo):
-    from .layouts import write_folder
+    from ..data.layouts import write_folder
 
     write_folder(tmp_path / "data", photo)
     with pytest.raises(SegtoolError, match=r"the checkpoint has the classes .* the data dark, light"):
@@ -83,7 +83,7 @@ def test_other_classes_are_refused(tiny_run, tmp_path, photo):
 
 
 def test_a_head_for_other_classes_is_trained_anew_in_stage_unary(tiny_run, tmp_path, photo):
-    from .layouts import write_folder
+    from ..data.layouts import write_folder
 
     write_folder(tmp_path / "data", photo)
     torch.save(load_segmenter(tiny_run)[0].network.state_dict(), tmp_path / "five.pth")

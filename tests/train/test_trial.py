@@ -12,7 +12,7 @@ from segtool.train.presets import load_config, preset_names
 from segtool.train.trial import check_share
 
 from ..conftest import TINY
-from .layouts import write_folder
+from ..data.layouts import write_folder
 
 DEEPLAB = "model={architecture: DeepLabV3Plus, encoder: resnet18, weights: null}"
 TORCHVISION = "model={source: torchvision, architecture: deeplabv3_mobilenet_v3_large, weights: null}"

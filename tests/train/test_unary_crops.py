@@ -2,8 +2,8 @@
 
 import torch
 
+from segtool.data import open_dataset
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.data import open_dataset
 from segtool.train.unary_crops import UnaryCrops
 
 

@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
+from segtool.data import Sample
 from segtool.files import atomic_path
 from segtool.images import RGB, save_image, scaled_to_width
-from segtool.train.data import Sample
 from segtool.train.distributed import is_first
 from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor

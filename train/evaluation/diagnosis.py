@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segtool.data import Sample
 from segtool.prediction import Prediction
-from segtool.train.data import Sample
 from segtool.train.evaluation.boundaries import Truth
 
 NEAR_BOUNDARY = 4  # pixels from a true boundary

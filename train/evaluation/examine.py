@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segtool.data import Sample, SegmentationDataset
 from segtool.prediction import Prediction
-from segtool.train.data import Sample, SegmentationDataset
 from segtool.train.evaluation.blame import Blame, blame_kernels
 from segtool.train.evaluation.counts import Counts
 from segtool.train.evaluation.diagnosis import Diagnosis, diagnose

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
+from segtool.data import Sample
 from segtool.files import atomic_path
 from segtool.images import colorize, overlay, save_image
 from segtool.prediction import Prediction
-from segtool.train.data import Sample
 from segtool.train.evaluation.blame import CAUSES
 from segtool.train.evaluation.diagnosis import KINDS
 from segtool.train.evaluation.examine import Examined

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import Scores, ValidationScores
+from segtool.data import SegmentationDataset
 from segtool.prediction import Prediction
-from segtool.train.data import SegmentationDataset
 from segtool.train.evaluation.bootstrap import Bootstrap
 from segtool.train.evaluation.boundaries import Truth
 from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from segtool.card import ClassInfo
+from segtool.data.base import Sample, SegmentationDataset
 from segtool.images import read_image
 from segtool.prediction import Prediction
-from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.evaluation.diagnosis import diagnose
 from segtool.train.evaluation.examine import examine, failing
 from segtool.train.evaluation.failures import collect_failures, error_overlay

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from segtool.card import ClassInfo
+from segtool.data.base import Sample, SegmentationDataset
 from segtool.prediction import Prediction
-from segtool.train.data.base import Sample, SegmentationDataset
 from segtool.train.evaluation.bootstrap import Bootstrap
 from segtool.train.evaluation.images import TableFiles
 from segtool.train.evaluation.run import evaluate, evaluate_with

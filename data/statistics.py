@@ -1,4 +1,4 @@
-"""Looking at a dataset before training on it: statistics, a contact sheet."""
+"""What a split holds: pixels and images of each class, void, sizes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
-from segtool.images import RGB, overlay, scaled_to_width
-from segtool.train.data.base import SegmentationDataset, even_choice
+from segtool.data.base import SegmentationDataset, even_choice
 
 Progress = Callable[[int, int], None]
 
@@ -69,25 +68,3 @@ def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> S
         found.void += labels.size - int(pixels.sum())
         found.sizes[labels.shape[1], labels.shape[0]] += 1
     return found
-
-
-def contact_sheet(dataset: SegmentationDataset, count: int, columns: int = 4, width: int = 320) -> RGB:
-    """An even choice of images, each above its labels, in a grid: uint8 [H,W,3]."""
-    colors = [c.color for c in dataset.classes]
-    tiles = []
-    for index in even_choice(len(dataset), count):
-        sample = dataset.load(index)
-        labelled = overlay(sample.image, sample.labels, colors, 0.65)
-        tiles.append(scaled_to_width(np.concatenate([sample.image, labelled]), width))
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    sheet = np.full((sum(_tallest(row) for row in rows), columns * width, 3), 255, np.uint8)
-    top = 0
-    for row in rows:
-        for column, tile in enumerate(row):
-            sheet[top : top + len(tile), column * width : (column + 1) * width] = tile
-        top += _tallest(row)
-    return sheet
-
-
-def _tallest(tiles: list[RGB]) -> int:
-    return max(len(tile) for tile in tiles)

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset
-from segtool.train.data.checked import Checked
+from segtool.data.base import DerivedDataset, Sample, SegmentationDataset
+from segtool.data.checks.arrays import Checked
 
 
 class Reduced(DerivedDataset):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segtool.data.base import SegmentationDataset
+from segtool.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
+from segtool.data.reduced import Reduced
+from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
-from segtool.train.data.reduced import Reduced
-from segtool.train.data.registry import register_dataset
 
 # Label id, colour; the order is that of the training ids.
 _CLASSES: dict[str, tuple[int, tuple[int, int, int]]] = {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from segtool.data.base import SegmentationDataset
+from segtool.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
+from segtool.data.registry import register_dataset
 from segtool.palette import voc_color
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
-from segtool.train.data.registry import register_dataset
 
 _CLASSES = (
     "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass",

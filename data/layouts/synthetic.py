@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
+from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
 from segtool.palette import voc_color
-from segtool.train.data.base import Sample, SegmentationDataset
-from segtool.train.data.registry import register_dataset
 
 _NAMES = ("ground", "disk", "block", "wedge", "pole")
 # Mean colour of each class; every instance draws its own colour around it.

@@ -6,9 +6,9 @@ from hashlib import blake2b
 
 import numpy as np
 
+from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.checks.findings import Finding, Group, grouped, refuse
 from segtool.errors import SegtoolError
-from segtool.train.data.base import Sample, SegmentationDataset
-from segtool.train.data.findings import Finding, Group, grouped, refuse
 
 Progress = Callable[[int, int], None]
 _BLACK, _WHITE = 16, 239  # levels; of 12 bits that were taken for 16 the brightest is 16

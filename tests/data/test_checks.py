@@ -6,13 +6,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli.data import command
+from segtool.data import Sample, SegmentationDataset, open_dataset, register_dataset
+from segtool.data.checks.inspection import Inspection, check_all
+from segtool.data.pairs import named_classes
+from segtool.data.reduced import Reduced
+from segtool.data.registry import _OPENERS
 from segtool.errors import SegtoolError
-from segtool.train.data import Sample, SegmentationDataset, open_dataset, register_dataset
-from segtool.train.data.cache import CachedDataset
-from segtool.train.data.inspection import Inspection, check_all
-from segtool.train.data.pairs import named_classes
-from segtool.train.data.reduced import Reduced
-from segtool.train.data.registry import _OPENERS
+from segtool.train.cache import CachedDataset
 
 from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
 

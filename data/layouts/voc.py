@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from segtool.data.base import SegmentationDataset
+from segtool.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
+from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.pairs import PairsDataset, complete_pairs, named_classes, require_folder
-from segtool.train.data.registry import register_dataset
 
 _CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

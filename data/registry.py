@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segtool.card import ClassInfo
+from segtool.data.base import SegmentationDataset
+from segtool.data.checks.arrays import Checked
+from segtool.data.checks.findings import Finding, grouped, refuse
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.checked import Checked
-from segtool.train.data.findings import Finding, grouped, refuse
 from segtool.user_code import run_file
 
 Opener = Callable[[Path | None, str], SegmentationDataset]

@@ -6,12 +6,12 @@ import yaml
 from pydantic import ValidationError
 
 from segtool.card import ClassInfo
+from segtool.data.base import SegmentationDataset
+from segtool.data.pairs import MOST_CLASSES, PairsDataset, paired_by_stem, require_folder, too_many_classes
+from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
 from segtool.palette import voc_color
 from segtool.suggest import unknown
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.pairs import MOST_CLASSES, PairsDataset, paired_by_stem, require_folder, too_many_classes
-from segtool.train.data.registry import register_dataset
 
 _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
 

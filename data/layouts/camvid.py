@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from segtool.train.data.base import SegmentationDataset
-from segtool.train.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
-from segtool.train.data.registry import register_dataset
+from segtool.data.base import SegmentationDataset
+from segtool.data.pairs import PairsDataset, named_classes, paired_by_stem, require_folder
+from segtool.data.registry import register_dataset
 
 _CLASSES: dict[str, tuple[int, int, int]] = {
     "sky": (128, 128, 128),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo, TrainedOn
+from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
-from segtool.train.data.findings import Finding
 
 
 class Sample(NamedTuple):

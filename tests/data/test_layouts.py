@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from segtool.data import open_dataset
+from segtool.data.checks.inspection import Inspection, check_all
+from segtool.data.contact_sheet import contact_sheet
+from segtool.data.registry import _OPENERS
+from segtool.data.statistics import statistics
 from segtool.errors import SegtoolError
-from segtool.train.data import open_dataset
-from segtool.train.data.inspect import contact_sheet, statistics
-from segtool.train.data.inspection import Inspection, check_all
-from segtool.train.data.registry import _OPENERS
 
 from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
 
@@ -65,7 +66,7 @@ def test_cityscapes_labels_are_training_ids(cityscapes):
 def test_cityscapes_ids_and_colours_are_torchvision_s(cityscapes):
     from torchvision.datasets import Cityscapes
 
-    from segtool.train.data.cityscapes import _CLASSES
+    from segtool.data.layouts.cityscapes import _CLASSES
 
     official = sorted((c for c in Cityscapes.classes if 0 <= c.train_id < 255), key=lambda c: c.train_id)
     assert [(c.name, (c.id, tuple(c.color))) for c in official] == list(_CLASSES.items())
@@ -138,8 +139,8 @@ def test_a_dataset_of_one_s_own(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\n"
-        "from segtool.train.data import Sample, SegmentationDataset, register_dataset\n"
-        "from segtool.train.data.pairs import named_classes\n"
+        "from segtool.data import Sample, SegmentationDataset, register_dataset\n"
+        "from segtool.data.pairs import named_classes\n"
         "@register_dataset('stripes')\n"
         "class Stripes(SegmentationDataset):\n"
         "    def __init__(self, root, split):\n"

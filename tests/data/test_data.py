@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segtool.data import open_dataset
 from segtool.errors import SegtoolError
+from segtool.train.augmentation import TrainingCrops, WholeImages
 from segtool.train.config import DataConfig
-from segtool.train.data import open_dataset
-from segtool.train.data.augment import TrainingCrops, WholeImages
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from segtool.data.checks.findings import Finding
 from segtool.images import has_alpha, opened_image
-from segtool.train.data.findings import Finding
 
 _ORIENTATION = 0x0112  # of EXIF; 1 is upright
 _TURNS_SIDES = (5, 6, 7, 8)

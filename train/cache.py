@@ -10,8 +10,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from segtool.data.base import DerivedDataset, Sample, SegmentationDataset, even_choice
 from segtool.errors import SegtoolError
-from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset, even_choice
 
 _BLOCK = 256 << 20  # bytes that are asked for at a time
 _SHARE = 0.5  # of the free memory that a cache may fill unasked

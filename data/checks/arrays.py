@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segtool.data.base import DerivedDataset, Sample, SegmentationDataset
 from segtool.errors import SegtoolError
-from segtool.train.data.base import DerivedDataset, Sample, SegmentationDataset
 
 _PICTURE = 16  # values that are no class, beyond which a mask looks like a picture
 

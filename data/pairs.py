@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
+from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.checks.files import image_doubts
+from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
 from segtool.images import list_images, read_image, read_label_map
 from segtool.palette import voc_color
 from segtool.sources import find
-from segtool.train.data.base import Sample, SegmentationDataset
-from segtool.train.data.file_doubts import image_doubts
-from segtool.train.data.findings import Finding
 
 MOST_CLASSES = 255
 

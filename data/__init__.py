@@ -1,0 +1,16 @@
+"""Datasets: the contract, the registry, and `open_dataset`."""
+
+from segtool.data import layouts
+from segtool.data.base import Sample, SegmentationDataset, even_choice
+from segtool.data.registry import absolute_spec, dataset_names, open_dataset, register_dataset
+
+__all__ = [
+    "Sample",
+    "SegmentationDataset",
+    "absolute_spec",
+    "dataset_names",
+    "even_choice",
+    "open_dataset",
+    "register_dataset",
+]
+_ = layouts  # imported so that its datasets register themselves
