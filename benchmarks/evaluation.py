@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
 from segtool.data import Sample, SegmentationDataset
+from segtool.evaluation.evaluate import evaluate_with
+from segtool.evaluation.table import TableFiles
+from segtool.evaluation.workers import Workers
 from segtool.prediction import Prediction
-from segtool.train.evaluation.images import TableFiles
-from segtool.train.evaluation.run import evaluate_with
-from segtool.train.evaluation.workers import Workers
 
 _SCENES = 20  # different truths and predictions, used in turn
 

@@ -50,8 +50,8 @@ class Torch:
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
         import torch
 
+        from segtool.allocator import keep_freed_memory
         from segtool.crf.layer import DenseCRF, KernelWidths
-        from segtool.train.allocator import keep_freed_memory
 
         keep_freed_memory()  # as training and evaluation do
         self.inference = torch.inference_mode

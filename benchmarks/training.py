@@ -14,9 +14,9 @@ from common import RESULTS, print_rows, write_results
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
+from segtool.allocator import keep_freed_memory
 from segtool.card import InputContract
 from segtool.data import SegmentationDataset, open_dataset
-from segtool.train.allocator import keep_freed_memory
 from segtool.train.cache import CachedDataset
 from segtool.train.config import TrainConfig
 from segtool.train.device import device

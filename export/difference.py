@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from segtool.card import ParityRecord
 from segtool.errors import SegtoolError
+from segtool.evaluation.boundaries import Truth
+from segtool.evaluation.counts import TOLERANCES, Counts, count_image
+from segtool.evaluation.scores import set_scores
 from segtool.prediction import Prediction
-from segtool.train.evaluation.boundaries import Truth
-from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
-from segtool.train.evaluation.scores import set_scores
 
 Image = NDArray[np.uint8]
 

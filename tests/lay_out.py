@@ -17,7 +17,7 @@ def lay_out(target: Path) -> None:
     for source in (ROOT / "segtool").iterdir():
         if source.name != "__pycache__":
             (package / source.name).symlink_to(source)
-    for part in ("crf", "data", "train", "export", "runtime", "demo"):
+    for part in ("crf", "data", "evaluation", "train", "export", "runtime", "demo"):
         (package / part).symlink_to(ROOT / part)
 
 

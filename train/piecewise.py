@@ -9,25 +9,25 @@ from pathlib import Path
 import lightning as L
 import torch
 
+from segtool.allocator import keep_freed_memory
 from segtool.card import InputContract, ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
 from segtool.data import SegmentationDataset, absolute_spec, even_choice, open_dataset
 from segtool.data.checks.inspection import check_all
 from segtool.errors import SegtoolError
+from segtool.evaluation.curves import save_curves
+from segtool.evaluation.evaluate import evaluate
+from segtool.evaluation.output import evaluate_into
+from segtool.evaluation.workers import Workers
 from segtool.files import atomic_path
 from segtool.suggest import unknown
 from segtool.train import distributed
-from segtool.train.allocator import keep_freed_memory
 from segtool.train.batch_size import choose_batch_size
 from segtool.train.cache import cached
 from segtool.train.callbacks import Snapshots, write_gif
 from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
 from segtool.train.config import TrainConfig
-from segtool.train.curves import save_curves
 from segtool.train.device import device
-from segtool.train.evaluation.folder import evaluate_into
-from segtool.train.evaluation.run import evaluate
-from segtool.train.evaluation.workers import Workers
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
 from segtool.train.loggers import build_loggers, check_loggers

@@ -13,19 +13,19 @@ from segtool.card import InputContract
 from segtool.data import Sample, SegmentationDataset, open_dataset
 from segtool.data.statistics import count_masks
 from segtool.errors import SegtoolError
+from segtool.evaluation.boundaries import Truth
+from segtool.evaluation.counts import TOLERANCES, count_image
+from segtool.evaluation.pictures import pictures_of
+from segtool.evaluation.scores import set_scores
 from segtool.images import save_image
 from segtool.train.augmentation import TrainingCrops
 from segtool.train.config import TrainConfig
 from segtool.train.device import device
-from segtool.train.evaluation.boundaries import Truth
-from segtool.train.evaluation.counts import TOLERANCES, count_image
-from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss, class_weights
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.models.options import check_options
 from segtool.train.optimizers import build_optimizer, network_groups
-from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
 from segtool.train.trial import try_network
 from segtool.user_code import allow_code

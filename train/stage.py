@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from segtool.card import Scores
+from segtool.evaluation.boundaries import Truth
+from segtool.evaluation.counts import TOLERANCES, Counts, count_image
+from segtool.evaluation.evaluate import card_scores
+from segtool.evaluation.scores import set_scores
 from segtool.train import distributed
 from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
-from segtool.train.evaluation.boundaries import Truth
-from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
-from segtool.train.evaluation.run import card_scores
-from segtool.train.evaluation.scores import set_scores
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups

@@ -65,11 +65,11 @@ def _evaluate(
     from segtool.cli.tables import print_evaluation, print_failures
     from segtool.data import absolute_spec
     from segtool.errors import SegtoolError
-    from segtool.train.evaluation.examine import examine, failing
-    from segtool.train.evaluation.failures import collect_failures
-    from segtool.train.evaluation.folder import evaluate_into
-    from segtool.train.evaluation.run import evaluate_with
-    from segtool.train.evaluation.workers import Workers
+    from segtool.evaluation.evaluate import evaluate_with
+    from segtool.evaluation.examine import examine, failing
+    from segtool.evaluation.failures import collect_failures
+    from segtool.evaluation.output import evaluate_into
+    from segtool.evaluation.workers import Workers
     from segtool.train.views import parse_views
 
     views = parse_views(slide, stride, tta)
@@ -155,8 +155,8 @@ def _warn_of_names(model: list[str], data: list[str]) -> None:
 
 def _compare(first: Path, second: Path, out: Path | None, pictures: int) -> None:
     from segtool.cli.tables import print_comparison
-    from segtool.train.evaluation.compare import compare
-    from segtool.train.evaluation.compare_folder import write_comparison
+    from segtool.evaluation.compare import compare
+    from segtool.evaluation.compare_folder import write_comparison
 
     found = compare(first, second)
     print_comparison(found)

@@ -92,9 +92,9 @@ def _draw(
     pictures: "list[tuple[str, Sample, Prediction]]",
 ) -> None:
     """The report, and the pictures as files."""
+    from segtool.evaluation.report.training_report import write_report
     from segtool.images import overlay, save_image
     from segtool.train.checkpoint import MODEL_FILE, read_card
-    from segtool.train.report import write_report
 
     card = read_card(out / MODEL_FILE)
     write_report(

@@ -10,9 +10,9 @@ from rich.table import Table
 from segtool.card import ParityRecord, ValidationScores
 
 if TYPE_CHECKING:
-    from segtool.train.evaluation.compare import Comparison
-    from segtool.train.evaluation.failures import Failures
-    from segtool.train.evaluation.run import Evaluation
+    from segtool.evaluation.compare import Comparison
+    from segtool.evaluation.evaluate import Evaluation
+    from segtool.evaluation.failures import Failures
 
 _WORSENED = 10  # rows of the table of images that the CRF made worse
 _SET_ROWS = (
@@ -52,8 +52,8 @@ def _pair(scores: ValidationScores, field: str) -> str:
 
 def print_evaluation(found: "Evaluation") -> None:
     """Scores of the set with their intervals, then IoU by class."""
-    from segtool.train.evaluation.counts import TOLERANCES
-    from segtool.train.evaluation.scores import class_scores
+    from segtool.evaluation.counts import TOLERANCES
+    from segtool.evaluation.scores import class_scores
 
     scores = [s for s in found.scores() if s is not None]
     titles = ["before CRF", "after CRF", "difference"] if len(scores) == 2 else ["value"]
@@ -118,7 +118,7 @@ def _blame_table(rows: list[dict[str, Any]]) -> Table:
 
 def print_comparison(found: "Comparison") -> None:
     """mIoU of both, what it means, and the classes, the greatest loss first."""
-    from segtool.train.evaluation.compare_folder import comparison_lines
+    from segtool.evaluation.compare_folder import comparison_lines
 
     table = Table()
     for title in ("percent", "A", "B", "B - A"):

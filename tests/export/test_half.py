@@ -12,11 +12,11 @@ from onnx import TensorProto
 from segtool.cli import cli
 from segtool.data import open_dataset
 from segtool.errors import SegtoolWarning
+from segtool.evaluation.evaluate import evaluate
 from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
 from segtool.export.parity import verify
 from segtool.runtime import load
-from segtool.train.evaluation.run import evaluate
 
 
 @pytest.fixture(scope="module")

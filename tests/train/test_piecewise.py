@@ -15,8 +15,8 @@ from segtool.card import parse_card
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
+from segtool.evaluation.evaluate import evaluate
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
-from segtool.train.evaluation.run import evaluate
 from segtool.train.losses import SegmentationLoss
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor

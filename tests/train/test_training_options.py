@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from segtool.card import InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.errors import SegtoolError
+from segtool.evaluation.curves import read_history, training_curves
 from segtool.train import batch_size
 from segtool.train.batch_size import choose_batch_size, saved_bytes
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.curves import read_history, training_curves
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network

@@ -12,8 +12,8 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from segtool.evaluation.curves import read_history
 from segtool.files import atomic_path, write_text
-from segtool.train.curves import read_history
 from segtool.train.distributed import gathered, is_first, world
 from segtool.train.stage import StageModule
 

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
 from segtool.data import Sample
+from segtool.evaluation.pictures import pictures_of
 from segtool.files import atomic_path
 from segtool.images import RGB, save_image, scaled_to_width
 from segtool.train.distributed import is_first
-from segtool.train.pictures import pictures_of
 from segtool.train.predict import TorchPredictor
 from segtool.train.stage import StageModule, StageName
 

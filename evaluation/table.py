@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segtool.evaluation.counts import TOLERANCES, Counts
+from segtool.evaluation.scores import class_iou, class_scores, image_boundary_f, mean
 from segtool.files import atomic_path
 from segtool.prediction import Prediction
-from segtool.train.evaluation.counts import TOLERANCES, Counts
-from segtool.train.evaluation.scores import class_iou, class_scores, image_boundary_f, mean
 
 Row = dict[str, Any]
 _ROW_GROUP = 256  # rows that are written together

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.train.evaluation.scores import iou_of
+from segtool.evaluation.scores import iou_of
 
 REPLICATES = 1000
 _BLOCK = 32  # images whose counts are added together

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from segtool.card import ClassInfo
+from segtool.evaluation.compare import Comparison
+from segtool.evaluation.examine import Examined, examine_image
+from segtool.evaluation.plots import change_bars, change_scatter, save_plots
+from segtool.evaluation.report.image_cards import Card, base_card, error_layer, label_layer
+from segtool.evaluation.report.page import color_of, column, inline_plots, page_data, percent, write_page
+from segtool.evaluation.workers import Opener
 from segtool.files import atomic_path, write_json
-from segtool.train.evaluation.cards import Card, base_card, error_layer, label_layer
-from segtool.train.evaluation.compare import Comparison
-from segtool.train.evaluation.examine import Examined, examine_image
-from segtool.train.evaluation.plots import change_bars, change_scatter, save_plots
-from segtool.train.evaluation.report_page import color_of, column, inline_plots, page_data, percent, write_page
-from segtool.train.evaluation.workers import Opener
 
 LAYERS = ("truth", "A", "B", "errors of A", "errors of B")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segtool.train.evaluation.folder import evaluate_into
-from segtool.train.evaluation.workers import Workers
+from segtool.evaluation.output import evaluate_into
+from segtool.evaluation.workers import Workers
 
 from .test_failures import Model, Streets
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
-from segtool.train.evaluation.failures import Failures
-from segtool.train.evaluation.run import Evaluation
-from segtool.train.evaluation.scores import class_scores
+from segtool.evaluation.evaluate import Evaluation
+from segtool.evaluation.failures import Failures
+from segtool.evaluation.scores import class_scores
 
 _SHOWN = 3
 

@@ -8,11 +8,11 @@ import pytest
 
 from segtool.card import ClassInfo
 from segtool.data.base import Sample, SegmentationDataset
+from segtool.evaluation.bootstrap import Bootstrap
+from segtool.evaluation.evaluate import evaluate, evaluate_with
+from segtool.evaluation.table import TableFiles
+from segtool.evaluation.workers import Workers
 from segtool.prediction import Prediction
-from segtool.train.evaluation.bootstrap import Bootstrap
-from segtool.train.evaluation.images import TableFiles
-from segtool.train.evaluation.run import evaluate, evaluate_with
-from segtool.train.evaluation.workers import Workers
 
 
 class Noise(SegmentationDataset):

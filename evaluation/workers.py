@@ -6,9 +6,9 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, TypeVar
 
+from segtool.allocator import keep_freed_memory
 from segtool.data import SegmentationDataset
 from segtool.prediction import Prediction
-from segtool.train.allocator import keep_freed_memory
 
 Predictor = Callable[..., Prediction]  # uint8 [H,W,3] -> Prediction
 # Makes predictor and dataset; called once in every process, so for several it must be picklable.

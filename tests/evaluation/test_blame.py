@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from segtool.evaluation.blame import blame_kernels
 from segtool.prediction import Prediction
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.evaluation.blame import blame_kernels
 from segtool.train.predict import TorchPredictor
 
 

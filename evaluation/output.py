@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from segtool.card import ClassInfo
+from segtool.evaluation.curves import training_curves
+from segtool.evaluation.evaluate import Evaluation, Progress, evaluate_with
+from segtool.evaluation.examine import Examined, examine, failing, worsened, worth_showing
+from segtool.evaluation.failures import Failures, collect_failures, write_rows
+from segtool.evaluation.findings import findings
+from segtool.evaluation.plots import crf_gallery, evaluation_plots, save_plots
+from segtool.evaluation.report.image_cards import Card, evaluation_card
+from segtool.evaluation.report.page import write_report
+from segtool.evaluation.summary import write_summary
+from segtool.evaluation.table import TableFiles
+from segtool.evaluation.workers import Workers
 from segtool.files import write_text
-from segtool.train.curves import training_curves
-from segtool.train.evaluation.cards import Card, evaluation_card
-from segtool.train.evaluation.examine import Examined, examine, failing, worsened, worth_showing
-from segtool.train.evaluation.failures import Failures, collect_failures, write_rows
-from segtool.train.evaluation.findings import findings
-from segtool.train.evaluation.images import TableFiles
-from segtool.train.evaluation.plots import crf_gallery, evaluation_plots, save_plots
-from segtool.train.evaluation.report_page import write_report
-from segtool.train.evaluation.run import Evaluation, Progress, evaluate_with
-from segtool.train.evaluation.summary import write_summary
-from segtool.train.evaluation.workers import Workers
 
 REPLICATES_FILE = "replicates.csv"
 _GALLERY = 3  # images with the largest gain and with the largest loss

@@ -6,13 +6,13 @@ import pytest
 
 from segtool.card import ClassInfo
 from segtool.data.base import Sample, SegmentationDataset
+from segtool.evaluation.diagnosis import diagnose
+from segtool.evaluation.evaluate import evaluate_with
+from segtool.evaluation.examine import examine, failing
+from segtool.evaluation.failures import collect_failures, error_overlay
+from segtool.evaluation.workers import Workers
 from segtool.images import read_image
 from segtool.prediction import Prediction
-from segtool.train.evaluation.diagnosis import diagnose
-from segtool.train.evaluation.examine import examine, failing
-from segtool.train.evaluation.failures import collect_failures, error_overlay
-from segtool.train.evaluation.run import evaluate_with
-from segtool.train.evaluation.workers import Workers
 
 SIZE = (60, 80)
 BOX = (slice(15, 45), slice(20, 60))

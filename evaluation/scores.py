@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.train.evaluation.counts import CONFIDENCE_UNIT, Counts
+from segtool.evaluation.counts import CONFIDENCE_UNIT, Counts
 
 Floats = NDArray[np.float64]
 

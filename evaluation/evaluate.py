@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from segtool.card import Scores, ValidationScores
 from segtool.data import SegmentationDataset
+from segtool.evaluation.bootstrap import Bootstrap
+from segtool.evaluation.boundaries import Truth
+from segtool.evaluation.counts import TOLERANCES, Counts, count_image
+from segtool.evaluation.scores import MeanOverImages, SetScores, image_boundary_f, set_scores
+from segtool.evaluation.table import Row, image_row
+from segtool.evaluation.workers import Predictor, Workers
 from segtool.prediction import Prediction
-from segtool.train.evaluation.bootstrap import Bootstrap
-from segtool.train.evaluation.boundaries import Truth
-from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
-from segtool.train.evaluation.images import Row, image_row
-from segtool.train.evaluation.scores import MeanOverImages, SetScores, image_boundary_f, set_scores
-from segtool.train.evaluation.workers import Predictor, Workers
 
 Progress = Callable[[int, int], None]
 TakeRow = Callable[[Row], object]

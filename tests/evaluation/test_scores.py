@@ -10,9 +10,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.classification import multiclass_jaccard_index as torchmetrics_iou
 
 from segtool.errors import SegtoolError
-from segtool.train.evaluation.boundaries import Truth, match_boundaries
-from segtool.train.evaluation.counts import TOLERANCES, Counts, count_image
-from segtool.train.evaluation.scores import class_scores, set_scores
+from segtool.evaluation.boundaries import Truth, match_boundaries
+from segtool.evaluation.counts import TOLERANCES, Counts, count_image
+from segtool.evaluation.scores import class_scores, set_scores
 
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from segtool.data import Sample, SegmentationDataset
+from segtool.evaluation.blame import Blame, blame_kernels
+from segtool.evaluation.counts import Counts
+from segtool.evaluation.diagnosis import Diagnosis, diagnose
+from segtool.evaluation.evaluate import Evaluation, count_prediction
+from segtool.evaluation.table import Row, image_row
+from segtool.evaluation.workers import Predictor, Workers
 from segtool.prediction import Prediction
-from segtool.train.evaluation.blame import Blame, blame_kernels
-from segtool.train.evaluation.counts import Counts
-from segtool.train.evaluation.diagnosis import Diagnosis, diagnose
-from segtool.train.evaluation.images import Row, image_row
-from segtool.train.evaluation.run import Evaluation, count_prediction
-from segtool.train.evaluation.workers import Predictor, Workers
 
 
 class Examined(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.crf.library import check, library
-from segtool.train.evaluation.boundaries import Labels, Truth, match_boundaries
+from segtool.evaluation.boundaries import Labels, Truth, match_boundaries
 
 TOLERANCES = (1, 2, 4, 8)  # pixels
 CONFIDENCE_BINS = 15

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segtool.data import Sample
+from segtool.evaluation.boundaries import Truth
 from segtool.prediction import Prediction
-from segtool.train.evaluation.boundaries import Truth
 
 NEAR_BOUNDARY = 4  # pixels from a true boundary
 CONFIDENT = 0.9  # mean confidence of a region whose label is suspected rather than the prediction

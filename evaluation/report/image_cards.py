@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.card import ClassInfo
+from segtool.evaluation.examine import Examined
+from segtool.evaluation.failures import failure_row
+from segtool.evaluation.table import Row
 from segtool.images import data_uri
-from segtool.train.evaluation.examine import Examined
-from segtool.train.evaluation.failures import failure_row
-from segtool.train.evaluation.images import Row
 
 LARGEST_SIDE = 640  # pixels; pictures in a report are reduced to that
 _TRANSPARENT, _WRONG, _VOID = 0, 1, 2

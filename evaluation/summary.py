@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segtool.evaluation.counts import TOLERANCES, Counts
+from segtool.evaluation.evaluate import Evaluation
+from segtool.evaluation.scores import MeanOverImages, class_scores, set_scores
 from segtool.files import write_json
-from segtool.train.evaluation.counts import TOLERANCES, Counts
-from segtool.train.evaluation.run import Evaluation
-from segtool.train.evaluation.scores import MeanOverImages, class_scores, set_scores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
 from segtool.data import Sample
+from segtool.evaluation.blame import CAUSES
+from segtool.evaluation.diagnosis import KINDS
+from segtool.evaluation.examine import Examined
 from segtool.files import atomic_path
 from segtool.images import colorize, overlay, save_image
 from segtool.prediction import Prediction
-from segtool.train.evaluation.blame import CAUSES
-from segtool.train.evaluation.diagnosis import KINDS
-from segtool.train.evaluation.examine import Examined
 
 _WRONG, _VOID = (220, 40, 40), (0, 0, 0)
 Row = dict[str, Any]

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from segtool.errors import SegtoolError
-from segtool.train.evaluation.bootstrap import Interval, interval
-from segtool.train.evaluation.folder import REPLICATES_FILE
+from segtool.evaluation.bootstrap import Interval, interval
+from segtool.evaluation.output import REPLICATES_FILE
 
 _SAME = 1e-9  # differences of mIoU below this are none
 

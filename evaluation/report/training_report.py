@@ -8,12 +8,12 @@ from PIL import Image
 
 from segtool.card import ModelCard, ParityRecord, ValidationScores
 from segtool.data import Sample
+from segtool.evaluation.curves import training_curves
+from segtool.evaluation.pictures import pictures_of
+from segtool.evaluation.plots import inline_svg
 from segtool.files import write_text
 from segtool.images import RGB, data_uri
 from segtool.prediction import Prediction
-from segtool.train.curves import training_curves
-from segtool.train.evaluation.plots import inline_svg
-from segtool.train.pictures import pictures_of
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #2a8a4a; --bad: #c0392b; }

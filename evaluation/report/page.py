@@ -10,21 +10,19 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from segtool.card import ClassInfo
+from segtool.evaluation.counts import TOLERANCES
+from segtool.evaluation.evaluate import Evaluation
+from segtool.evaluation.plots import inline_svg
+from segtool.evaluation.report.image_cards import Card
+from segtool.evaluation.scores import SetScores, class_scores
 from segtool.files import write_text
-from segtool.train.evaluation.cards import Card
-from segtool.train.evaluation.counts import TOLERANCES
-from segtool.train.evaluation.plots import inline_svg
-from segtool.train.evaluation.run import Evaluation
-from segtool.train.evaluation.scores import SetScores, class_scores
 
 _NARROW = 8.5  # inches; figures up to that lie side by side
 
 
 def write_page(path: Path, **content: Any) -> None:
     """Fills report/page.html; see there for what it wants."""
-    environment = Environment(
-        loader=PackageLoader("segtool.train.evaluation", "report"), autoescape=select_autoescape()
-    )
+    environment = Environment(loader=PackageLoader("segtool.evaluation", "report"), autoescape=select_autoescape())
     write_text(path, environment.get_template("page.html").render(**content))
 
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from segtool.errors import SegtoolError
-from segtool.train.evaluation.compare import compare
-from segtool.train.evaluation.compare_folder import comparison_lines, write_comparison
-from segtool.train.evaluation.folder import evaluate_into
-from segtool.train.evaluation.workers import Workers
+from segtool.evaluation.compare import compare
+from segtool.evaluation.compare_folder import comparison_lines, write_comparison
+from segtool.evaluation.output import evaluate_into
+from segtool.evaluation.workers import Workers
 
 from .test_failures import Model, Streets
 
