@@ -18,7 +18,8 @@ from segtool.allocator import keep_freed_memory
 from segtool.card import InputContract
 from segtool.data import SegmentationDataset, open_dataset
 from segtool.train.cache import CachedDataset
-from segtool.train.config import TrainConfig
+from segtool.train.config.presets import load_config
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, validation_batches, worker_count
@@ -26,7 +27,6 @@ from segtool.train.losses import SegmentationLoss, class_statistics, class_weigh
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
-from segtool.train.presets import load_config
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule
 

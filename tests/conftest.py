@@ -55,8 +55,8 @@ TINY = [
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all three stages on small synthetic images."""
+    from segtool.train.config.presets import load_config
     from segtool.train.piecewise import PiecewiseTrainer
-    from segtool.train.presets import load_config
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     config = load_config("quickstart", TINY)

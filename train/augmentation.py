@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from segtool.data.base import SegmentationDataset, even_choice
-from segtool.train.config import DataConfig
+from segtool.train.config.settings import DataConfig
 from segtool.train.seeds import seeded
 
 

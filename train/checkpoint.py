@@ -15,7 +15,7 @@ from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.impostors import impostor
 from segtool.stored import misfit
-from segtool.train.config import ModelConfig, TrainConfig
+from segtool.train.config.settings import ModelConfig, TrainConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.models.sources import resolved

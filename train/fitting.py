@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from segtool.files import ensure_folder
 from segtool.train import distributed
 from segtool.train.callbacks import History, KeepBest, KeepEvery, Length, ProgressBar, Snapshots, UnfreezeEncoder
-from segtool.train.config import TrainConfig, UnaryStageConfig
+from segtool.train.config.settings import TrainConfig, UnaryStageConfig
 from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule

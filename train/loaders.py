@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segtool.data import SegmentationDataset
 from segtool.train.augmentation import TrainingCrops, WholeImages
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.distributed import rank, world
 from segtool.train.models import Segmenter

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from segtool.errors import SegtoolError
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 
 PROJECT = "segtool"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segtool.data import SegmentationDataset
 from segtool.data.statistics import Statistics, statistics
-from segtool.train.config import ClassWeights, LossConfig
+from segtool.train.config.settings import ClassWeights, LossConfig
 
 _LEAST = 1e-7  # of 1 - p, below which focal loss has no gradient: that of x^gamma at 0 is none for gamma < 1
 

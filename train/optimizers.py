@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from segtool.train.config import StageConfig
+from segtool.train.config.settings import StageConfig
 
 Groups = list[dict[str, Any]]
 _PLATEAU_METRIC = "miou"

@@ -26,7 +26,7 @@ from segtool.train.batch_size import choose_batch_size
 from segtool.train.cache import cached
 from segtool.train.callbacks import Snapshots, write_gif
 from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches

@@ -18,8 +18,8 @@ from segtool.crf.layer import KernelWidths
 from segtool.errors import SegtoolError
 from segtool.files import ensure_folder, write_text
 from segtool.stored import misfit
-from segtool.train.config import TrainConfig
-from segtool.train.extension import extended_stages
+from segtool.train.config.extension import extended_stages
+from segtool.train.config.settings import TrainConfig
 from segtool.train.stage import StageName
 
 Stored = TypeVar("Stored", bound=BaseModel)

@@ -19,7 +19,7 @@ from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.scores import set_scores
 from segtool.images import save_image
 from segtool.train.augmentation import TrainingCrops
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss, class_weights
 from segtool.train.models import Segmenter

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segtool.crf.layer import DenseCRF, KernelWidths
-from segtool.train.config import CrfStageConfig
+from segtool.train.config.settings import CrfStageConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss
 from segtool.train.unary_crops import UnaryCrop

@@ -17,7 +17,7 @@ from segtool.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.evaluation.evaluate import card_scores
 from segtool.evaluation.scores import set_scores
 from segtool.train import distributed
-from segtool.train.config import JointStageConfig, StageConfig, TrainConfig
+from segtool.train.config.settings import JointStageConfig, StageConfig, TrainConfig
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups

@@ -6,7 +6,7 @@ import torch
 
 from segtool.errors import SegtoolError
 from segtool.train import distributed
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.models import Segmenter
 from segtool.train.stage import StageName

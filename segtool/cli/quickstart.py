@@ -33,8 +33,8 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     from segtool.export.onnx_export import export_onnx
     from segtool.export.parity import store_parity, verify
     from segtool.files import write_json
+    from segtool.train.config.presets import load_config
     from segtool.train.piecewise import PiecewiseTrainer
-    from segtool.train.presets import load_config
 
     start = time.perf_counter()
     config = load_config("quickstart", [f"seed={seed}", *overrides])

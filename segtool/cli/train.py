@@ -9,7 +9,7 @@ import click
 from segtool.cli.options import data_option, echo
 
 if TYPE_CHECKING:
-    from segtool.train.config import TrainConfig
+    from segtool.train.config.settings import TrainConfig
 
 
 @click.command("train")
@@ -52,9 +52,9 @@ def command(
     Several GPUs or machines: torchrun --nproc-per-node N -m segtool train ... with the same options.
     """
     from segtool.cli.tables import print_stages
+    from segtool.train.config.presets import load_config
     from segtool.train.distributed import is_first
     from segtool.train.piecewise import PiecewiseTrainer, parse_stages
-    from segtool.train.presets import load_config
 
     config = load_config(preset, list(overrides))
     if sanity:

@@ -7,7 +7,7 @@ from PIL import Image
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.train.augmentation import TrainingCrops, WholeImages
-from segtool.train.config import DataConfig
+from segtool.train.config.settings import DataConfig
 
 
 @pytest.fixture

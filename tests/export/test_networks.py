@@ -12,11 +12,11 @@ from segtool.export.pooling import translations
 from segtool.export.trace import trace
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
-from segtool.train.config import ModelConfig
+from segtool.train.config.presets import load_config
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 from segtool.train.predict import TorchPredictor
-from segtool.train.presets import load_config
 from segtool.user_code import TRUST_VARIABLE
 
 from .real_build import built, refused

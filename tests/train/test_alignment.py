@@ -10,7 +10,7 @@ from segtool.card import ClassInfo
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.reduced import Reduced
 from segtool.train.augmentation import augmentation
-from segtool.train.config import DataConfig
+from segtool.train.config.settings import DataConfig
 from segtool.train.models.adapted import Adapted
 from segtool.train.views import Views, view_logits
 

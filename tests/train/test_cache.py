@@ -9,7 +9,7 @@ from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.train import cache
 from segtool.train.augmentation import TrainingCrops, WholeImages
-from segtool.train.config import DataConfig
+from segtool.train.config.settings import DataConfig
 from segtool.train.seeds import EpochSampler, seed_of
 
 PLAIN = {"scale": (1.0, 1.0), "flip": False, "color_jitter": 0.0}

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from segtool.errors import SegtoolError
-from segtool.train.extension import extended_stages
+from segtool.train.config.extension import extended_stages
+from segtool.train.config.presets import load_config
 from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.presets import load_config
 
 from ..conftest import TINY
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from segtool.card import ClassInfo
 from segtool.data.statistics import count_masks
-from segtool.train.config import LossConfig
+from segtool.train.config.settings import LossConfig
 from segtool.train.losses import SegmentationLoss, class_weights
 
 # Two masks. Of 80 labelled pixels 56, 16 and 8 are of the three classes; the last class is in the second mask alone,

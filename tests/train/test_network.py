@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segtool.card import InputContract
-from segtool.train.config import ModelConfig
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
 

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from segtool.card import InputContract
 from segtool.errors import SegtoolError
 from segtool.train.callbacks.freezing import UnfreezeEncoder, encoder_blocks
-from segtool.train.config import ModelConfig, StageConfig
+from segtool.train.config.presets import load_config
+from segtool.train.config.settings import ModelConfig, StageConfig
 from segtool.train.losses import SegmentationLoss
 from segtool.train.models import Segmenter
 from segtool.train.models.network import build_network
@@ -20,7 +21,6 @@ from segtool.train.optimizers import (
     validation_rhythm,
 )
 from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
 
 

@@ -17,10 +17,10 @@ from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.evaluation.evaluate import evaluate
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
+from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor
-from segtool.train.presets import load_config
 from segtool.train.stage import StageModule
 
 from ..conftest import TINY

@@ -9,7 +9,7 @@ from torch import nn
 
 from segtool.data.pairs import named_classes
 from segtool.errors import SegtoolError, SegtoolWarning
-from segtool.train.config import ModelConfig
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models import pretrained
 from segtool.train.models.adapted import query_logits
 from segtool.train.models.network import build_network

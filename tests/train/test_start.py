@@ -5,9 +5,9 @@ import torch
 
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.checkpoint import load_segmenter, model_config
+from segtool.train.config.presets import load_config
 from segtool.train.models.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.presets import load_config
 
 from ..conftest import TINY
 

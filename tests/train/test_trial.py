@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.train.config import ModelConfig
+from segtool.train.config.presets import load_config, preset_names
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models.options import check_options
 from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.presets import load_config, preset_names
 from segtool.train.trial import check_share
 
 from ..conftest import TINY

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
-from segtool.train.config import ModelConfig
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models import pretrained, sources
 from segtool.train.models.adapted import part_of
 

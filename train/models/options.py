@@ -11,7 +11,7 @@ import timm
 
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
-from segtool.train.config import ModelConfig
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models.unet import UNet
 from segtool.user_code import load_factory
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
-from segtool.train.config import ModelConfig
+from segtool.train.config.settings import ModelConfig
 from segtool.train.models import pretrained
 from segtool.train.models.adapted import Adapted
 from segtool.train.models.unet import UNet

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segtool.errors import SegtoolError
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 
 _SHOWN = 3
 _STAGES = {"unary": ("unary",), "crf": ("crf",), "joint": ("joint", "control")}  # that have these settings

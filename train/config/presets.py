@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
-from segtool.train.config import TrainConfig
+from segtool.train.config.settings import TrainConfig
 
 
 def preset_names() -> list[str]:
     """The names of the presets that come with segtool."""
-    folder = resources.files("segtool.train") / "presets"
+    folder = resources.files("segtool.train.config") / "presets"
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
@@ -53,7 +53,7 @@ def _preset_text(preset: str) -> str:
             raise SegtoolError("cannot read the preset", where=preset, mend=reason) from error
     if preset not in preset_names():
         raise unknown("preset", preset, preset_names())
-    return (resources.files("segtool.train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    return (resources.files("segtool.train.config") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
 
 
 def _assign(data: dict[str, Any], path: str, value: Any, config: TrainConfig) -> None:
