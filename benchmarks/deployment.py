@@ -23,8 +23,8 @@ from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.export.onnx_export import export_onnx
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
 from segtool.train.config.presets import load_config
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 
 WIDTH, HEIGHT, CLASSES, ITERATIONS = 480, 360, 11, 5
 

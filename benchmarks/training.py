@@ -24,8 +24,8 @@ from segtool.train.device import device
 from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, validation_batches, worker_count
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.run_folder import RunFolder
 from segtool.train.stage import StageModule

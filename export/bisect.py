@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segtool.crf.library import library_path
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 
 # Largest difference over the largest value of a tensor that is not yet called one.
 _TOLERANCE = {"float32": 1e-3, "float16": 3e-2}

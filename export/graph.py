@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from segtool.crf import torch_plain
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 
 INPUT = "image"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 
 
 def halve(segmenter: Segmenter) -> None:

@@ -14,7 +14,7 @@ from onnxscript.values import Opset
 from torch import Tensor, nn
 
 from segtool.export.trace import Dims, trace
-from segtool.train.models.adapted import body_of
+from segtool.train.networks.adapted import body_of
 
 _NAME, _DOMAIN = "Network", "segtool.placeholder"
 _ROOT = "segmenter.network."  # with which names of its parameters begin

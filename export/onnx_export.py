@@ -21,7 +21,7 @@ from segtool.export.tidy import tidy
 from segtool.export.trace import Dims, trace
 from segtool.export.trial import trials, try_out
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 
 
 class Calibration(NamedTuple):

@@ -18,7 +18,7 @@ from segtool.errors import SegtoolError
 from segtool.export.difference import Case, Difference
 from segtool.images import smooth_noise
 from segtool.prediction import Prediction
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.predict import TorchPredictor
 
 Image = NDArray[np.uint8]

@@ -16,10 +16,10 @@ from segtool.files import atomic_path
 from segtool.impostors import impostor
 from segtool.stored import misfit
 from segtool.train.config.settings import ModelConfig, TrainConfig
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
-from segtool.train.models.sources import resolved
-from segtool.train.models.state_dict import CRF_PREFIX
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
+from segtool.train.networks.sources import resolved
+from segtool.train.networks.state_dict import CRF_PREFIX
 
 MODEL_FILE = "model.safetensors"
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")

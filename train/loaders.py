@@ -10,7 +10,7 @@ from segtool.train.augmentation import TrainingCrops, WholeImages
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.distributed import rank, world
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.seeds import EpochSampler
 from segtool.train.stage import StageName
 from segtool.train.unary_crops import UnaryCrops

@@ -32,9 +32,9 @@ from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
 from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
-from segtool.train.models.options import check_options
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
+from segtool.train.networks.options import check_options
 from segtool.train.predict import TorchPredictor
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.search import search_crf

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.views import WHOLE, Views, view_logits
 
 KERNELS = ("spatial", "bilateral")

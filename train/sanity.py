@@ -22,9 +22,9 @@ from segtool.train.augmentation import TrainingCrops
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss, class_weights
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
-from segtool.train.models.options import check_options
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
+from segtool.train.networks.options import check_options
 from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.predict import TorchPredictor
 from segtool.train.trial import try_network

@@ -19,7 +19,7 @@ from segtool.evaluation.scores import set_scores
 from segtool.train import distributed
 from segtool.train.config.settings import JointStageConfig, StageConfig, TrainConfig
 from segtool.train.losses import SegmentationLoss
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.seeds import seed_of
 

@@ -6,9 +6,9 @@ from segtool.card import ClassInfo, InputContract, ModelCard
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import checkpoint_path, is_checkpoint, load_segmenter, model_config, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
-from segtool.train.models.pretrained import load_weights, put_weights
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
+from segtool.train.networks.pretrained import load_weights, put_weights
 
 
 def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo], *, new_head: bool = False) -> Segmenter:

@@ -15,7 +15,7 @@ from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
 from segtool.data import SegmentationDataset, even_choice
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.predict import image_tensor
 
 _IMAGES = 100

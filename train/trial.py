@@ -8,7 +8,7 @@ from segtool.errors import SegtoolError
 from segtool.train import distributed
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.stage import StageName
 
 _ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal

@@ -11,7 +11,7 @@ from torch import Tensor
 from segtool.card import CrfCard
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.predict import image_tensor, winners
 
 _KEPT = 2  # images whose unary logits are remembered

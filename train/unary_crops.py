@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segtool.data import SegmentationDataset
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.seeds import seeded
 
 UnaryCrop = tuple[Tensor, Tensor, Tensor]

@@ -14,8 +14,8 @@ from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 from segtool.train.predict import TorchPredictor
 from segtool.user_code import TRUST_VARIABLE
 

@@ -5,8 +5,8 @@ import torch
 
 from segtool.card import InputContract
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 
 ARCHITECTURES = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN"]
 ARCHITECTURES += ["UPerNet", "Segformer"]

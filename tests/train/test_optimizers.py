@@ -11,8 +11,8 @@ from segtool.train.callbacks.freezing import UnfreezeEncoder, encoder_blocks
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig, StageConfig
 from segtool.train.losses import SegmentationLoss
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 from segtool.train.optimizers import (
     build_optimizer,
     build_schedule,

@@ -9,7 +9,7 @@ from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.train import search
 from segtool.train.config.presets import load_config
-from segtool.train.models import Segmenter
+from segtool.train.networks import Segmenter
 from segtool.train.temperature import fit_temperature
 
 CROPS = [(torch.zeros(3, 1, 400), torch.zeros(3, 1, 400), torch.zeros(1, 400, dtype=torch.long))]

@@ -10,10 +10,10 @@ from torch import nn
 from segtool.data.pairs import named_classes
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models import pretrained
-from segtool.train.models.adapted import query_logits
-from segtool.train.models.network import build_network
-from segtool.train.models.sources import resolved
+from segtool.train.networks import pretrained
+from segtool.train.networks.adapted import query_logits
+from segtool.train.networks.network import build_network
+from segtool.train.networks.sources import resolved
 from segtool.train.start import start_from
 from segtool.user_code import allow_code
 
@@ -295,7 +295,7 @@ class Odd(nn.Module):
 
 @pytest.mark.parametrize("output", [{"masks": torch.zeros(1)}, torch.zeros(3), [torch.zeros(1, 2, 3, 4)]])
 def test_a_network_without_logits_says_what_it_gives(output):
-    from segtool.train.models.adapted import Adapted
+    from segtool.train.networks.adapted import Adapted
 
     with pytest.raises(SegtoolError, match=r"it must give logits \[N,C,h,w\]"):
         Adapted(Odd(output))(torch.rand(1, 3, 32, 32))

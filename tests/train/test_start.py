@@ -6,7 +6,7 @@ import torch
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.checkpoint import load_segmenter, model_config
 from segtool.train.config.presets import load_config
-from segtool.train.models.network import build_network
+from segtool.train.networks.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY

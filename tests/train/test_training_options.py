@@ -19,8 +19,8 @@ from segtool.train.batch_size import choose_batch_size, saved_bytes
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
-from segtool.train.models import Segmenter
-from segtool.train.models.network import build_network
+from segtool.train.networks import Segmenter
+from segtool.train.networks.network import build_network
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.stage import StageModule
 

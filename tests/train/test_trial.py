@@ -7,7 +7,7 @@ from PIL import Image
 from segtool.errors import SegtoolError
 from segtool.train.config.presets import load_config, preset_names
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models.options import check_options
+from segtool.train.networks.options import check_options
 from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.trial import check_share
 

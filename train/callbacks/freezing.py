@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from segtool.errors import SegtoolError
-from segtool.train.models.adapted import ENCODERS, part_of
+from segtool.train.networks.adapted import ENCODERS, part_of
 
 _BOX = 0.85  # share of the parameters; the last stage of a ResNet-18 has 0.75
 

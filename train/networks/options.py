@@ -12,7 +12,7 @@ import timm
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models.unet import UNet
+from segtool.train.networks.unet import UNet
 from segtool.user_code import load_factory
 
 _BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: images have three"

@@ -9,9 +9,9 @@ from torch import nn
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models import pretrained
-from segtool.train.models.adapted import Adapted
-from segtool.train.models.unet import UNet
+from segtool.train.networks import pretrained
+from segtool.train.networks.adapted import Adapted
+from segtool.train.networks.unet import UNet
 from segtool.user_code import load_factory
 
 _OWN = {"UNet": UNet}

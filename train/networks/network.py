@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
-from segtool.train.models import pretrained, sources
-from segtool.train.models.adapted import part_of
+from segtool.train.networks import pretrained, sources
+from segtool.train.networks.adapted import part_of
 
 _HEADS = ("segmentation_head", "classifier", "decode_head")
 _BUILDERS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from segtool.errors import SegtoolError, SegtoolWarning
-from segtool.train.models.adapted import ENCODERS, body_of, part_of
-from segtool.train.models.fitting import best_fit
-from segtool.train.models.state_dict import read_state_dict
+from segtool.train.networks.adapted import ENCODERS, body_of, part_of
+from segtool.train.networks.fitting import best_fit
+from segtool.train.networks.state_dict import read_state_dict
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _MEND = "--set model.weights=FILE for weights of your own, --set model.weights=null to train from scratch"

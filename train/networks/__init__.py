@@ -1,5 +1,5 @@
 """Networks, and a network with its dense CRF."""
 
-from segtool.train.models.segmenter import Segmenter
+from segtool.train.networks.segmenter import Segmenter
 
 __all__ = ["Segmenter"]
