@@ -21,14 +21,14 @@ from segtool.train.cache import CachedDataset
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, validation_batches, worker_count
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.run_folder import RunFolder
-from segtool.train.stage import StageModule
+from segtool.train.stages.fitting import fit_stage
+from segtool.train.stages.module import StageModule
 
 
 class Case:

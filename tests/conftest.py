@@ -56,7 +56,7 @@ TINY = [
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all three stages on small synthetic images."""
     from segtool.train.config.presets import load_config
-    from segtool.train.piecewise import PiecewiseTrainer
+    from segtool.train.stages.piecewise import PiecewiseTrainer
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     config = load_config("quickstart", TINY)

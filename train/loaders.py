@@ -12,8 +12,8 @@ from segtool.train.device import device
 from segtool.train.distributed import rank, world
 from segtool.train.networks import Segmenter
 from segtool.train.seeds import EpochSampler
-from segtool.train.stage import StageName
-from segtool.train.unary_crops import UnaryCrops
+from segtool.train.stages.module import StageName
+from segtool.train.stages.unary_crops import UnaryCrops
 
 
 def training_batches(

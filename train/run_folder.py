@@ -20,7 +20,7 @@ from segtool.files import ensure_folder, write_text
 from segtool.stored import misfit
 from segtool.train.config.extension import extended_stages
 from segtool.train.config.settings import TrainConfig
-from segtool.train.stage import StageName
+from segtool.train.stages.module import StageName
 
 Stored = TypeVar("Stored", bound=BaseModel)
 

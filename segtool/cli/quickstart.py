@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from segtool.data import Sample
     from segtool.images import RGB
     from segtool.prediction import Prediction
-    from segtool.train.piecewise import PiecewiseTrainer
+    from segtool.train.stages.piecewise import PiecewiseTrainer
 
 _TORCH = "PyTorch"
 _NATIVE, _BODIES = "ONNX Runtime CPU, native library", "ONNX Runtime CPU, function bodies"
@@ -34,7 +34,7 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     from segtool.export.parity import store_parity, verify
     from segtool.files import write_json
     from segtool.train.config.presets import load_config
-    from segtool.train.piecewise import PiecewiseTrainer
+    from segtool.train.stages.piecewise import PiecewiseTrainer
 
     start = time.perf_counter()
     config = load_config("quickstart", [f"seed={seed}", *overrides])

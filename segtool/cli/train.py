@@ -54,7 +54,7 @@ def command(
     from segtool.cli.tables import print_stages
     from segtool.train.config.presets import load_config
     from segtool.train.distributed import is_first
-    from segtool.train.piecewise import PiecewiseTrainer, parse_stages
+    from segtool.train.stages.piecewise import PiecewiseTrainer, parse_stages
 
     config = load_config(preset, list(overrides))
     if sanity:
@@ -74,7 +74,7 @@ def command(
 
 def _check_sanity(config: "TrainConfig", data: str, out: Path) -> None:
     """Exits with 1 if the network did not learn the image."""
-    from segtool.train.sanity import ENOUGH, overfit_one_image
+    from segtool.train.stages.sanity import ENOUGH, overfit_one_image
 
     picture = out / "sanity.png"
     found = overfit_one_image(config, data, picture, echo)

@@ -8,7 +8,7 @@ import yaml
 from segtool.errors import SegtoolError
 from segtool.train.config.extension import extended_stages
 from segtool.train.config.presets import load_config
-from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 

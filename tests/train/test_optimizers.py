@@ -20,8 +20,8 @@ from segtool.train.optimizers import (
     network_groups,
     validation_rhythm,
 )
-from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 
 def stage(**settings):

@@ -12,7 +12,7 @@ from segtool import user_code
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, read_card
 from segtool.train.config.presets import load_config
-from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 

@@ -19,9 +19,9 @@ from segtool.evaluation.evaluate import evaluate
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
 from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss
-from segtool.train.piecewise import PiecewiseTrainer
 from segtool.train.predict import TorchPredictor
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 from ..data.layouts import write_folder, write_mask

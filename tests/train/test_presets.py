@@ -13,7 +13,7 @@ from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config, preset_names
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.networks.network import build_network
-from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..data.layouts import write_ade20k, write_cityscapes, write_folder, write_voc
 

@@ -8,7 +8,7 @@ from PIL import Image
 from segtool.cli import cli
 from segtool.errors import SegtoolError
 from segtool.train.config.presets import load_config
-from segtool.train.sanity import overfit_one_image
+from segtool.train.stages.sanity import overfit_one_image
 
 from ..data.layouts import write_voc
 

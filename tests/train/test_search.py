@@ -7,10 +7,10 @@ import torch
 from segtool.card import ClassInfo, InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.data.base import Sample, SegmentationDataset
-from segtool.train import search
 from segtool.train.config.presets import load_config
 from segtool.train.networks import Segmenter
-from segtool.train.temperature import fit_temperature
+from segtool.train.stages import search
+from segtool.train.stages.temperature import fit_temperature
 
 CROPS = [(torch.zeros(3, 1, 400), torch.zeros(3, 1, 400), torch.zeros(1, 400, dtype=torch.long))]
 

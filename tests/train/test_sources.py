@@ -14,7 +14,7 @@ from segtool.train.networks import pretrained
 from segtool.train.networks.adapted import query_logits
 from segtool.train.networks.network import build_network
 from segtool.train.networks.sources import resolved
-from segtool.train.start import start_from
+from segtool.train.stages.start import start_from
 from segtool.user_code import allow_code
 
 

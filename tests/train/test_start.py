@@ -7,7 +7,7 @@ from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.checkpoint import load_segmenter, model_config
 from segtool.train.config.presets import load_config
 from segtool.train.networks.network import build_network
-from segtool.train.piecewise import PiecewiseTrainer
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 

@@ -14,15 +14,15 @@ from segtool.card import InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.errors import SegtoolError
 from segtool.evaluation.curves import read_history, training_curves
-from segtool.train import batch_size
-from segtool.train.batch_size import choose_batch_size, saved_bytes
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
-from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.stage import StageModule
+from segtool.train.stages import batch_size
+from segtool.train.stages.batch_size import choose_batch_size, saved_bytes
+from segtool.train.stages.module import StageModule
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 
@@ -216,7 +216,7 @@ def test_automatic_batch_size_stays_that_of_the_first_start(tmp_path, monkeypatc
     sizes = json.loads((tmp_path / "run" / "state.json").read_text())["batch_sizes"]
     assert list(sizes) == ["unary"]
     assert sizes["unary"] in (4, 8, 16)
-    from segtool.train import piecewise
+    from segtool.train.stages import piecewise
 
     monkeypatch.setattr(piecewise, "choose_batch_size", lambda *a: pytest.fail("chosen again"))
     again, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1", resume=True, stages=("unary", "crf"))

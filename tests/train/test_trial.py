@@ -8,8 +8,8 @@ from segtool.errors import SegtoolError
 from segtool.train.config.presets import load_config, preset_names
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks.options import check_options
-from segtool.train.piecewise import PiecewiseTrainer
-from segtool.train.trial import check_share
+from segtool.train.stages.first_step import check_share
+from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 from ..data.layouts import write_folder

@@ -4,7 +4,7 @@ import torch
 
 from segtool.data import open_dataset
 from segtool.train.checkpoint import load_segmenter
-from segtool.train.unary_crops import UnaryCrops
+from segtool.train.stages.unary_crops import UnaryCrops
 
 
 def _crops(tiny_run, size):

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from segtool.train.distributed import is_first
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
 
 
 class KeepBest(Callback):

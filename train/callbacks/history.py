@@ -15,7 +15,7 @@ from torch import Tensor
 from segtool.evaluation.curves import read_history
 from segtool.files import atomic_path, write_text
 from segtool.train.distributed import gathered, is_first, world
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
 
 
 class History(Callback):

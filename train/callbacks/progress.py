@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from segtool.train.distributed import is_first, world
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
 
 _EVERY = 0.2  # seconds between looks at the loss, which a GPU must be waited for
 

@@ -16,7 +16,7 @@ from segtool.files import atomic_path
 from segtool.images import RGB, save_image, scaled_to_width
 from segtool.train.distributed import is_first
 from segtool.train.predict import TorchPredictor
-from segtool.train.stage import StageModule, StageName
+from segtool.train.stages.module import StageModule, StageName
 
 _WIDTH = 240  # of one picture in the sheet, pixels
 _CAPTION = 16

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.networks.adapted import ENCODERS, body_of, part_of
-from segtool.train.networks.fitting import best_fit
+from segtool.train.networks.matching import best_fit
 from segtool.train.networks.state_dict import read_state_dict
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")

@@ -27,7 +27,7 @@ from segtool.train.networks.network import build_network
 from segtool.train.networks.options import check_options
 from segtool.train.optimizers import build_optimizer, network_groups
 from segtool.train.predict import TorchPredictor
-from segtool.train.trial import try_network
+from segtool.train.stages.first_step import try_network
 from segtool.user_code import allow_code
 
 STEPS = 300

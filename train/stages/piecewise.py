@@ -22,13 +22,11 @@ from segtool.evaluation.workers import Workers
 from segtool.files import atomic_path
 from segtool.suggest import unknown
 from segtool.train import distributed
-from segtool.train.batch_size import choose_batch_size
 from segtool.train.cache import cached
 from segtool.train.callbacks import Snapshots, write_gif
 from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.fitting import fit_stage
 from segtool.train.loaders import training_batches, unary_crops, validation_batches
 from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
@@ -37,11 +35,13 @@ from segtool.train.networks.network import build_network
 from segtool.train.networks.options import check_options
 from segtool.train.predict import TorchPredictor
 from segtool.train.run_folder import RunFolder, RunState
-from segtool.train.search import search_crf
-from segtool.train.stage import StageModule, StageName, stage_config
-from segtool.train.start import start_from, with_network_of
-from segtool.train.temperature import fit_temperature
-from segtool.train.trial import check_share, try_network
+from segtool.train.stages.batch_size import choose_batch_size
+from segtool.train.stages.first_step import check_share, try_network
+from segtool.train.stages.fitting import fit_stage
+from segtool.train.stages.module import StageModule, StageName, stage_config
+from segtool.train.stages.search import search_crf
+from segtool.train.stages.start import start_from, with_network_of
+from segtool.train.stages.temperature import fit_temperature
 from segtool.user_code import allow_code
 
 Report = Callable[[str], None]

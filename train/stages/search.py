@@ -12,7 +12,7 @@ from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.train.config.settings import CrfStageConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss
-from segtool.train.unary_crops import UnaryCrop
+from segtool.train.stages.unary_crops import UnaryCrop
 
 # How far the search goes beyond what it is given. Narrower kernels have nothing to sum, the time of the spatial one
 # grows with its width, and of kernels wider than the crops the crops say nothing.

@@ -24,7 +24,7 @@ from segtool.train.callbacks import History, KeepBest, KeepEvery, Length, Progre
 from segtool.train.config.settings import TrainConfig, UnaryStageConfig
 from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
-from segtool.train.stage import StageModule
+from segtool.train.stages.module import StageModule
 
 Save = Callable[[Path], None]
 

@@ -9,7 +9,7 @@ from segtool.train import distributed
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.networks import Segmenter
-from segtool.train.stage import StageName
+from segtool.train.stages.module import StageName
 
 _ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal
 
