@@ -17,18 +17,19 @@ from torch.utils.data import DataLoader
 from segtool.allocator import keep_freed_memory
 from segtool.card import InputContract
 from segtool.data import SegmentationDataset, open_dataset
+from segtool.data.statistics import statistics
 from segtool.train.cache import CachedDataset
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.loaders import training_batches, validation_batches, worker_count
-from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
+from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.optimizers import build_optimizer, build_schedule, network_groups
 from segtool.train.run_folder import RunFolder
 from segtool.train.stages.fitting import fit_stage
-from segtool.train.stages.module import StageModule
+from segtool.train.stages.loaders import training_batches, validation_batches, worker_count
 
 
 class Case:
@@ -38,7 +39,7 @@ class Case:
         self.config = config
         self.images: SegmentationDataset = CachedDataset(open_dataset(data, "train"))
         self.val = open_dataset(data, "val")
-        self.class_weight = class_weights(config.loss.class_weights, class_statistics(self.images))
+        self.class_weight = class_weights(config.loss.class_weights, statistics(self.images))
 
     def start(self) -> tuple[Segmenter, SegmentationLoss, DataLoader]:
         """A new network, the loss, the batches."""

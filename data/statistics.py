@@ -31,6 +31,20 @@ class Statistics:
     void: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, classes: list[ClassInfo]) -> "Statistics":
+        """Statistics of nothing."""
+        return cls(classes, *np.zeros((3, len(classes)), np.int64))
+
+    def add(self, labels: NDArray[np.uint8]) -> None:
+        """Counts a mask uint8 [H,W]; what is no class is void."""
+        pixels = np.bincount(labels.ravel(), minlength=256)[: len(self.classes)]
+        self.pixels += pixels
+        self.images += pixels > 0
+        self.pixels_around += pixels.sum() * (pixels > 0)
+        self.void += labels.size - int(pixels.sum())
+        self.sizes[labels.shape[1], labels.shape[0]] += 1
+
     @property
     def frequency(self) -> NDArray[np.float64]:
         """Share of each class among the labelled pixels, [C]."""
@@ -58,13 +72,7 @@ def statistics(
 
 def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> Statistics:
     """Counts masks uint8 [H,W]; what is no class is void."""
-    classes = len(infos)
-    found = Statistics(infos, *np.zeros((3, classes), np.int64))
+    found = Statistics.of(infos)
     for labels in masks:
-        pixels = np.bincount(labels.ravel(), minlength=256)[:classes]
-        found.pixels += pixels
-        found.images += pixels > 0
-        found.pixels_around += pixels.sum() * (pixels > 0)
-        found.void += labels.size - int(pixels.sum())
-        found.sizes[labels.shape[1], labels.shape[0]] += 1
+        found.add(labels)
     return found

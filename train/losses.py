@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtool.data import SegmentationDataset
-from segtool.data.statistics import Statistics, statistics
+from segtool.data.statistics import Statistics
 from segtool.train.config.settings import ClassWeights, LossConfig
 
 _LEAST = 1e-7  # of 1 - p, below which focal loss has no gradient: that of x^gamma at 0 is none for gamma < 1
@@ -90,8 +89,3 @@ def class_weights(name: ClassWeights, found: Statistics) -> NDArray[np.float64]:
         weights = np.divide(np.median(frequency[present]), frequency, out=np.zeros(len(present)), where=present)
         weights[~present] = weights.max()
     return weights / weights.mean()
-
-
-def class_statistics(dataset: SegmentationDataset, images: int = 200) -> Statistics:
-    """What the masks of an even choice of at most `images` images hold."""
-    return statistics(dataset, limit=images)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.findings import Finding, Group, grouped, refuse
+from segtool.data.statistics import Statistics
 from segtool.errors import SegtoolError
 
 Progress = Callable[[int, int], None]
@@ -26,7 +28,7 @@ class Inspection:
     Attributes:
         problems: what is refused.
         doubts: what may be meant, but looks wrong.
-        pixels: of each class, [C].
+        statistics: of the masks that could be read.
         pictures: where each picture was seen first, by a digest of its pixels.
     """
 
@@ -35,7 +37,7 @@ class Inspection:
     ) -> None:
         self.dataset, self.training = dataset, training
         self.problems, self.doubts = [*map(Finding.of, dataset.problems)], [*dataset.doubts]
-        self.pixels = np.zeros(len(dataset.classes), np.int64)
+        self.statistics = Statistics.of(dataset.classes)
         self.pictures: dict[bytes, str] = {}
         self._loaded, self._binary = 0, list[str]()
         for index in range(len(dataset)):
@@ -54,11 +56,10 @@ class Inspection:
             self.problems.append(Finding.of(error))
             return
         self._loaded += 1
+        self.statistics.add(sample.labels)
         self.pictures.setdefault(_digest(sample), self.dataset.identifier(index))
         self.doubts += _levels(sample, self.dataset.identifier(index))
-        present = np.bincount(sample.labels.ravel(), minlength=256)
-        self.pixels += present[: len(self.pixels)]
-        found = set(np.flatnonzero(present).tolist())
+        found = set(np.flatnonzero(np.bincount(sample.labels.ravel(), minlength=256)).tolist())
         if found == {self.dataset.ignore_index}:
             self.doubts.append(Finding("a mask of nothing but void", where, "label it, or leave the image out"))
         if found == {0, self.dataset.ignore_index}:
@@ -67,7 +68,7 @@ class Inspection:
     def _judge(self) -> None:
         """What only all images together show."""
         names = [c.name for c in self.dataset.classes]
-        present = [name for name, pixels in zip(names, self.pixels, strict=True) if pixels]
+        present = [name for name, pixels in zip(names, self.statistics.pixels, strict=True) if pixels]
         split, void = self.dataset.split, self.dataset.stored_label(self.dataset.ignore_index)
         if not present:
             what = f"there are no labels in the {'training' if self.training else split} masks"
@@ -108,15 +109,19 @@ def shared_pictures(training: Inspection, other: Inspection) -> list[Finding]:
     return [Finding(what, where, mend) for key, where in other.pictures.items() if key in both]
 
 
-def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> list[Group]:
+class Verdict(NamedTuple):
+    """Splits without problems: what looks wrong, by kind, and what the training masks hold."""
+
+    doubts: list[Group]
+    training: Statistics
+
+
+def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> Verdict:
     """Refuses splits with problems.
 
     Args:
         train: what is trained on.
         others: what is validated on.
-
-    Returns:
-        What looks wrong, by kind.
 
     Raises:
         SegtoolError: the first kind of problem, and how many problems there are besides.
@@ -127,7 +132,8 @@ def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> list[
         if [c.name for c in other.classes] != [c.name for c in train.classes]:
             raise SegtoolError("the splits have other classes", where=f"{train.split}, {other.split}")
     doubts = [doubt for inspection in (trained, *scored) for doubt in inspection.doubts]
-    return grouped([*doubts, *(doubt for inspection in scored for doubt in shared_pictures(trained, inspection))])
+    shared = [doubt for inspection in scored for doubt in shared_pictures(trained, inspection)]
+    return Verdict(grouped([*doubts, *shared]), trained.statistics)
 
 
 def _digest(sample: Sample) -> bytes:

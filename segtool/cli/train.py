@@ -53,8 +53,9 @@ def command(
     """
     from segtool.cli.tables import print_stages
     from segtool.train.config.presets import load_config
+    from segtool.train.config.stages import parse_stages
     from segtool.train.distributed import is_first
-    from segtool.train.stages.piecewise import PiecewiseTrainer, parse_stages
+    from segtool.train.stages.piecewise import PiecewiseTrainer
 
     config = load_config(preset, list(overrides))
     if sanity:

@@ -132,7 +132,7 @@ def masks(root, labels, split="train", count=4):
 
 def look(root):
     train, val = (open_dataset(f"folder:{root}", split) for split in ("train", "val"))
-    return [str(group) for group in check_all(train, val)]
+    return [str(group) for group in check_all(train, val).doubts]
 
 
 def test_nothing_to_say_of_a_good_dataset(folder):

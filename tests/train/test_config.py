@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from segtool.cli import cli
 from segtool.errors import SegtoolError
 from segtool.train.config.presets import load_config, preset_names
-from segtool.train.stages.piecewise import parse_stages
+from segtool.train.config.stages import parse_stages
 
 
 @pytest.mark.parametrize("name", preset_names())

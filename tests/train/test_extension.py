@@ -21,7 +21,9 @@ def config(*overrides):
 
 def trainer(out, *overrides, stages=("unary",), resume=False):
     said = []
-    return PiecewiseTrainer(config(*overrides), "synthetic:32", out, [*stages], resume=resume, report=said.append), said
+    found = PiecewiseTrainer(config(*overrides), "synthetic:32", out, [*stages], resume=resume, report=said.append)
+    found.prepare()
+    return found, said
 
 
 def rows(out):

@@ -10,7 +10,9 @@ from segtool.errors import SegtoolError
 from segtool.train.callbacks.freezing import UnfreezeEncoder, encoder_blocks
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig, StageConfig
+from segtool.train.config.stages import STAGES
 from segtool.train.losses import SegmentationLoss
+from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.optimizers import (
@@ -20,7 +22,6 @@ from segtool.train.optimizers import (
     network_groups,
     validation_rhythm,
 )
-from segtool.train.stages.module import StageModule
 from segtool.train.stages.piecewise import PiecewiseTrainer
 
 
@@ -194,8 +195,9 @@ def test_the_encoder_is_frozen_and_then_learns(tmp_path):
     for epochs, share in ((1, 0.9), (2, 0.5)):
         config = load_config("quickstart", [*common, f"unary.epochs={epochs}", f"unary.freeze_encoder={share}"])
         trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / str(epochs), ["unary"], report=lambda line: None)
+        trainer.prepare()
         L.seed_everything(config.seed, verbose=False)
-        start = trainer._start_of("unary").network.state_dict()
+        start = trainer._start_of(STAGES["unary"]).network.state_dict()
         trainer.run()
         last = torch.load(tmp_path / str(epochs) / "unary" / "last.ckpt", weights_only=False)["state_dict"]
         states[epochs] = {k.removeprefix("segmenter.network."): v for k, v in last.items()}

@@ -18,9 +18,10 @@ from segtool.errors import SegtoolError
 from segtool.evaluation.evaluate import evaluate
 from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
 from segtool.train.config.presets import load_config
+from segtool.train.config.stages import STAGES
 from segtool.train.losses import SegmentationLoss
+from segtool.train.module import StageModule
 from segtool.train.predict import TorchPredictor
-from segtool.train.stages.module import StageModule
 from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
@@ -29,7 +30,9 @@ from ..data.layouts import write_folder, write_mask
 
 def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):
     config = load_config("quickstart", [*TINY, *overrides])
-    return PiecewiseTrainer(config, data, out, list(stages), resume=resume, report=lambda line: None)
+    trainer = PiecewiseTrainer(config, data, out, list(stages), resume=resume, report=lambda line: None)
+    trainer.prepare()
+    return trainer
 
 
 def test_run_folder_is_complete(tiny_run):
@@ -77,7 +80,8 @@ def test_joint_training_learns_what_stage_2_learned(tiny_run, tmp_path, compatib
     config = load_config("quickstart", TINY)
     start = tmp_path / "crf.safetensors"
     trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", ["joint"], start=start, report=lambda _: None)
-    module = StageModule("joint", trainer._start_of("joint"), config, trainer.criterion)
+    trainer.prepare()
+    module = StageModule("joint", trainer._start_of(STAGES["joint"]), config, trainer.criterion)
     expected = dict(segmenter.crf.named_parameters())
     found = dict(module.segmenter.crf.named_parameters())
     assert {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in expected.items()}
@@ -164,7 +168,8 @@ def test_joint_training_starts_without_the_temperature_of_stage_2(tiny_run, tmp_
     assert load_segmenter(tiny_run / "crf" / "best.safetensors")[0].crf.temperature != 1
     config, start = load_config("quickstart", TINY), tiny_run / "crf" / "best.safetensors"
     trainer = PiecewiseTrainer(config, "synthetic:64", tmp_path / "run", ["joint"], start=start, report=lambda _: None)
-    assert trainer._start_of("joint").crf.temperature == 1
+    trainer.prepare()
+    assert trainer._start_of(STAGES["joint"]).crf.temperature == 1
     assert load_segmenter(tiny_run)[0].crf.temperature != 1  # the finished one has its own
 
 

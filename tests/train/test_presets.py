@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from segtool.data.statistics import statistics
 from segtool.train.callbacks.freezing import UnfreezeEncoder
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config, preset_names
-from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
+from segtool.train.losses import SegmentationLoss, class_weights
 from segtool.train.networks.network import build_network
 from segtool.train.stages.piecewise import PiecewiseTrainer
 
@@ -128,7 +129,7 @@ def test_cityscapes_deeplab(tmp_path):
     write_cityscapes(tmp_path, scale=4)
     overrides = ["model.encoder=resnet18", "model.weights=null", "unary.epochs=2", "data.cache=ram"]
     run = train("cityscapes-deeplab", f"cityscapes-half:{tmp_path}", tmp_path / "run", *overrides)
-    found = class_statistics(run.train_set)
+    found = statistics(run.train_set)
     pixels = np.array([run.train_set.load(0).labels == c for c in range(19)]).sum((1, 2))
     np.testing.assert_allclose(found.frequency, pixels / pixels.sum())
     present = pixels > 0

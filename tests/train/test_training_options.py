@@ -12,16 +12,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from segtool.card import InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
+from segtool.data.statistics import statistics
 from segtool.errors import SegtoolError
 from segtool.evaluation.curves import read_history, training_curves
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
-from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
+from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.stages import batch_size
 from segtool.train.stages.batch_size import choose_batch_size, saved_bytes
-from segtool.train.stages.module import StageModule
 from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
@@ -33,6 +34,7 @@ def trainer(out, *overrides, stages=("unary",), data="synthetic:32", **more):
     said = []
     config = load_config("quickstart", [*FAST, *overrides])
     found = PiecewiseTrainer(config, data, out, list(stages), report=said.append, **more)
+    found.prepare()
     return found, said
 
 
@@ -57,7 +59,7 @@ def test_average_of_the_weights_is_what_is_kept(tmp_path):
     kept = load_segmenter(tmp_path / "run")[0].network.segmentation_head[0].weight
     torch.testing.assert_close(kept, average)
     assert not torch.allclose(kept, weights[-1])
-    weights = class_weights(run.config.loss.class_weights, class_statistics(run.train_set))
+    weights = class_weights(run.config.loss.class_weights, statistics(run.train_set))
     assert torch.equal(run.criterion.class_weight, torch.tensor(weights).float())
 
 
@@ -239,7 +241,7 @@ def test_plateau_and_early_stopping_look_at_the_logged_miou():
         DataLoader(TensorDataset(images, labels), 2),
         DataLoader(TensorDataset(images.to(torch.uint8), labels.to(torch.uint8)), 1),
     )
-    assert float(fit.callback_metrics["miou"]) == pytest.approx(module.scores()[0].miou)
+    assert float(fit.callback_metrics["miou"]) == pytest.approx(module.validation.scores()[0].miou)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def root(tmp_path, photo):
 def start(root, *overrides):
     config = load_config("quickstart", [*TINY, *overrides])
     said = []
-    PiecewiseTrainer(config, f"folder:{root}", root / "run", ["unary"], report=said.append)
+    PiecewiseTrainer(config, f"folder:{root}", root / "run", ["unary"], report=said.append).prepare()
     return said
 
 

@@ -5,6 +5,16 @@ from segtool.train.callbacks.freezing import UnfreezeEncoder
 from segtool.train.callbacks.history import History
 from segtool.train.callbacks.length import Length
 from segtool.train.callbacks.progress import ProgressBar
-from segtool.train.callbacks.snapshots import Snapshots, write_gif
+from segtool.train.callbacks.snapshots import Snapshots, snapshots_of, write_gif
 
-__all__ = ["History", "KeepBest", "KeepEvery", "Length", "ProgressBar", "Snapshots", "UnfreezeEncoder", "write_gif"]
+__all__ = [
+    "History",
+    "KeepBest",
+    "KeepEvery",
+    "Length",
+    "ProgressBar",
+    "Snapshots",
+    "UnfreezeEncoder",
+    "snapshots_of",
+    "write_gif",
+]

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from segtool.train.distributed import is_first
-from segtool.train.stages.module import StageModule
+from segtool.train.module import StageModule
 
 
 class KeepBest(Callback):
@@ -24,8 +24,7 @@ class KeepBest(Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
-        pl_module.finish_validation()
-        before, after = pl_module.scores()
+        before, after = pl_module.validation.scores()
         miou = (after or before).miou
         if miou > self.best and pl_module.is_finite():
             self.best, self.improved = miou, not trainer.sanity_checking
@@ -37,9 +36,9 @@ class KeepBest(Callback):
         if self.best < 0:
             return
         if not self.improved:
-            self._report(f"{pl_module.stage}: no epoch was better than its start, mIoU {self.best:.4f}; kept that")
+            self._report(f"{pl_module.stage.name}: no epoch was better than its start, mIoU {self.best:.4f}; kept that")
         elif not pl_module.is_finite():
-            self._report(f"{pl_module.stage}: kept the best epoch before that, mIoU {self.best:.4f}")
+            self._report(f"{pl_module.stage.name}: kept the best epoch before that, mIoU {self.best:.4f}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "improved": self.improved}

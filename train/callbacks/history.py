@@ -15,7 +15,7 @@ from torch import Tensor
 from segtool.evaluation.curves import read_history
 from segtool.files import atomic_path, write_text
 from segtool.train.distributed import gathered, is_first, world
-from segtool.train.stages.module import StageModule
+from segtool.train.module import StageModule
 
 
 class History(Callback):
@@ -33,7 +33,7 @@ class History(Callback):
             return
         kept = [
             row for row in read_history(self._path)
-            if row["stage"] != pl_module.stage or row["epoch"] <= trainer.current_epoch
+            if row["stage"] != pl_module.stage.name or row["epoch"] <= trainer.current_epoch
         ]  # fmt: skip
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
 
@@ -61,7 +61,7 @@ class History(Callback):
         now = time.perf_counter()
         training = (self._trained if self._validated else now) - self._start
         row: dict[str, Any] = {
-            "stage": pl_module.stage,
+            "stage": pl_module.stage.name,
             "epoch": trainer.current_epoch + 1,
             "loss": round(sum(finite) / len(finite), 5) if finite else None,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -69,7 +69,7 @@ class History(Callback):
             "images_per_second": round(self._images / max(training, 1e-9), 2),
         }
         if self._validated:
-            before, after = pl_module.scores()
+            before, after = pl_module.validation.scores()
             row["before_crf"] = before.model_dump()
             row["after_crf"] = after.model_dump() if after else None
         with self._path.open("a", encoding="utf-8") as file:
@@ -80,7 +80,9 @@ class History(Callback):
     def _stop_if_diverged(self, trainer: L.Trainer, module: StageModule) -> None:
         if not module.is_finite():
             trainer.should_stop = True
-            self._report(f"{module.stage}: diverged in epoch {trainer.current_epoch + 1}, no number is left; stopped")
+            self._report(
+                f"{module.stage.name}: diverged in epoch {trainer.current_epoch + 1}, no number is left; stopped"
+            )
 
 
 def _write_csv(path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from segtool.train.distributed import is_first, world
-from segtool.train.stages.module import StageModule
+from segtool.train.module import StageModule
 
 _EVERY = 0.2  # seconds between looks at the loss, which a GPU must be waited for
 
@@ -36,7 +36,9 @@ class ProgressBar(Callback):
         )
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
         done = int(trainer.num_training_batches) * trainer.current_epoch
-        self._task = self._progress.add_task(pl_module.stage, total=total, completed=done, rate="", loss="", scores="")
+        self._task = self._progress.add_task(
+            pl_module.stage.name, total=total, completed=done, rate="", loss="", scores=""
+        )
         self._progress.start()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -57,7 +59,7 @@ class ProgressBar(Callback):
         self._progress.update(
             self._task,
             advance=1,
-            description=f"{pl_module.stage} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            description=f"{pl_module.stage.name} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
             rate=f"{self._images / (now - self._start):.1f} images/s",
             loss=self._loss,
             scores=self._scores,
@@ -65,7 +67,7 @@ class ProgressBar(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
-        before, after = pl_module.scores()
+        before, after = pl_module.validation.scores()
         final = after or before
         self._scores = f"mIoU {final.miou:.3f} accuracy {final.pixel_accuracy:.3f}"
 

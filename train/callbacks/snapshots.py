@@ -1,6 +1,5 @@
 """Pictures of the same images as training goes on."""
 
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,15 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
-from segtool.data import Sample
+from segtool.data import Sample, SegmentationDataset, even_choice
 from segtool.evaluation.pictures import pictures_of
 from segtool.files import atomic_path
 from segtool.images import RGB, save_image, scaled_to_width
+from segtool.train.config.settings import SnapshotConfig
+from segtool.train.config.stages import STAGE_NAMES
 from segtool.train.distributed import is_first
+from segtool.train.module import StageModule
 from segtool.train.predict import TorchPredictor
-from segtool.train.stages.module import StageModule, StageName
 
 _WIDTH = 240  # of one picture in the sheet, pixels
 _CAPTION = 16
@@ -58,8 +59,16 @@ class Snapshots(Callback):
         rows = [[*pictures_of(s, predict(s.image), self._colors).values()] for s in self._samples]
         for part, mode in training.items():
             part.training = mode  # the CRF stage trains with a network that does not
-        title = f"{module.stage}, epoch {epoch}"
-        save_image(self._folder / f"{module.stage}_epoch_{epoch:04d}.png", _sheet(rows, title))
+        title = f"{module.stage.name}, epoch {epoch}"
+        save_image(self._folder / f"{module.stage.name}_epoch_{epoch:04d}.png", _sheet(rows, title))
+
+
+def snapshots_of(images: SegmentationDataset, config: SnapshotConfig, folder: Path) -> Snapshots | None:
+    """Snapshots of an even choice of the images into the folder; None if there are to be none."""
+    if not config.every:
+        return None
+    samples = [images.load(i) for i in even_choice(len(images), config.images)]
+    return Snapshots(folder, config.every, samples, images.classes)
 
 
 def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:
@@ -72,7 +81,7 @@ def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:
 
 def write_gif(folder: Path, path: Path) -> None:
     """All snapshots of a run, in the order in which they were made, as one animation."""
-    stages = typing.get_args(StageName)
+    stages = [*map(str, STAGE_NAMES)]
     files = sorted(folder.glob("*_epoch_*.png"), key=lambda f: (stages.index(f.stem.partition("_")[0]), f.name))
     if not files:
         return

@@ -6,10 +6,9 @@ from typing import Any
 
 from segtool.errors import SegtoolError
 from segtool.train.config.settings import TrainConfig
+from segtool.train.config.stages import STAGES, StageName
 
 _SHOWN = 3
-_STAGES = {"unary": ("unary",), "crf": ("crf",), "joint": ("joint", "control")}  # that have these settings
-_FOLLOWERS = {"unary": ("crf", "joint", "control"), "crf": ("joint",)}
 
 
 def extended_stages(saved: TrainConfig, wanted: TrainConfig, begun: Collection[str], where: Path) -> list[str]:
@@ -24,26 +23,40 @@ def extended_stages(saved: TrainConfig, wanted: TrainConfig, begun: Collection[s
         SegtoolError: other settings differ; a stage has fewer epochs; a later stage has begun from where it ended.
     """
     changes = list(_changes(saved.model_dump(mode="json"), wanted.model_dump(mode="json")))
-    others = [change for change in changes if change[0] not in {f"{stage}.epochs" for stage in _STAGES}]
+    others = [
+        change for change in changes if change[0] not in {f"{stage.settings}.epochs" for stage in STAGES.values()}
+    ]
     if others:
         shown = ", ".join(f"{key} was {old}, is {new}" for key, old, new in others[:_SHOWN])
         mend = "resume with the same --preset, --data, --from and --set; more epochs are possible"
         raise SegtoolError(f"the run was started with other settings or data ({shown})", where=where, mend=mend)
-    longer = [(stage, old, new) for key, old, new in changes for stage in _STAGES[key.partition(".")[0]]]
+    longer = [
+        (stage.name, old, new)
+        for key, old, new in changes
+        for stage in STAGES.values()
+        if stage.settings == key.partition(".")[0] and stage.name in begun
+    ]
     for stage, old, new in longer:
-        if stage in begun:
-            _check_longer(stage, old, new, begun, where)
-    return [stage for stage, _, _ in longer if stage in begun]
+        _check_longer(stage, old, new, begun, where)
+    return [stage for stage, _, _ in longer]
 
 
-def _check_longer(stage: str, old: int, new: int, begun: Collection[str], where: Path) -> None:
+def _check_longer(stage: StageName, old: int, new: int, begun: Collection[str], where: Path) -> None:
     if new < old:
         what = f"stage {stage} was begun with {old} epochs, not {new}"
         raise SegtoolError(what, where=where, mend="more are possible")
-    for later in _FOLLOWERS.get(stage, ()):
-        if later in begun:
+    for later in STAGES:
+        if later in begun and stage in _before(later):
             mend = "another --out, with --from this run"
             raise SegtoolError(f"stage {later} has begun from where stage {stage} ended", where=where, mend=mend)
+
+
+def _before(stage: StageName) -> Iterator[StageName]:
+    """The stages that a stage starts from, directly or not."""
+    previous = STAGES[stage].previous
+    if previous is not None:
+        yield previous
+        yield from _before(previous)
 
 
 def _changes(saved: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

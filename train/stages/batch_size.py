@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from segtool.images import smooth_noise
 from segtool.train.cache import free_memory
 from segtool.train.device import device
-from segtool.train.stages.module import StageModule
+from segtool.train.module import StageModule
 
 _SHARE = 0.7  # of the memory that a step may fill
 _WORK = 2.0  # a step's memory over what it saves for the backward pass

@@ -1,4 +1,4 @@
-"""The first step of a run, tried before anything is written."""
+"""What is checked before the first step of a run: the machine, and the step itself."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ import torch
 from segtool.errors import SegtoolError
 from segtool.train import distributed
 from segtool.train.config.settings import TrainConfig
+from segtool.train.config.stages import StageName
 from segtool.train.device import device
+from segtool.train.loggers import check_loggers
 from segtool.train.networks import Segmenter
-from segtool.train.stages.module import StageName
 
 _ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal
 
@@ -49,6 +50,13 @@ def check_share(images: int, processes: int) -> None:
     if images < processes:
         what = f"{images} training images for {processes} processes"
         raise SegtoolError(what, where="data", mend=f"start at most {images} processes")
+
+
+def check_machine(config: TrainConfig) -> None:
+    """Refuses what cannot run here."""
+    check_loggers(config)
+    if config.precision == "16-mixed" and not torch.cuda.is_available():
+        raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")
 
 
 def _batch_norm_learns(config: TrainConfig, stages: Sequence[StageName]) -> bool:

@@ -22,9 +22,9 @@ from segtool.files import ensure_folder
 from segtool.train import distributed
 from segtool.train.callbacks import History, KeepBest, KeepEvery, Length, ProgressBar, Snapshots, UnfreezeEncoder
 from segtool.train.config.settings import TrainConfig, UnaryStageConfig
+from segtool.train.module import StageModule
 from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
-from segtool.train.stages.module import StageModule
 
 Save = Callable[[Path], None]
 
@@ -56,7 +56,7 @@ def fit_stage(
     segmenter.to(memory_format=torch.channels_last)
     if config.compile:
         segmenter.network.compile()
-    own = ensure_folder(folder.path / module.stage)
+    own = ensure_folder(folder.path / module.stage.name)
     freezes = isinstance(stage, UnaryStageConfig) and stage.freeze_encoder > 0
     trainer = L.Trainer(
         max_epochs=stage.epochs,
@@ -88,11 +88,11 @@ def _callbacks(
     report: Callable[[str], None],
     snapshots: Snapshots | None,
 ) -> list[Callback]:
-    stage, own = module.stage_config, folder.path / module.stage
-    callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage)), report)]
+    stage, own = module.stage_config, folder.path / module.stage.name
+    callbacks: list[Callback] = [KeepBest(lambda: save(folder.best(module.stage.name)), report)]
     if stage.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=moving_average(stage.ema)))
-    callbacks.append(Length(stage.epochs, lambda line: report(f"{module.stage}: {line}")))
+    callbacks.append(Length(stage.epochs, lambda line: report(f"{module.stage.name}: {line}")))
     callbacks += [ProgressBar(), History(folder.history, report), LearningRateMonitor("step")]
     if stage.early_stopping:
         # Looked at after each validation, like the best: not at the end of epochs that have none.

@@ -2,54 +2,46 @@
 
 import logging
 import shutil
-import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import lightning as L
-import torch
 
 from segtool.allocator import keep_freed_memory
-from segtool.card import InputContract, ModelCard, ValidationScores
+from segtool.card import ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
-from segtool.data import SegmentationDataset, absolute_spec, even_choice, open_dataset
+from segtool.data import SegmentationDataset, open_dataset
 from segtool.data.checks.inspection import check_all
 from segtool.errors import SegtoolError
 from segtool.evaluation.curves import save_curves
-from segtool.evaluation.evaluate import evaluate
-from segtool.evaluation.output import evaluate_into
-from segtool.evaluation.workers import Workers
 from segtool.files import atomic_path
-from segtool.suggest import unknown
 from segtool.train import distributed
 from segtool.train.cache import cached
-from segtool.train.callbacks import Snapshots, write_gif
-from segtool.train.checkpoint import MODEL_FILE, load_segmenter, make_card, read_card, save_checkpoint
+from segtool.train.callbacks import snapshots_of, write_gif
+from segtool.train.checkpoint import MODEL_FILE, make_card, read_card, save_checkpoint
 from segtool.train.config.settings import TrainConfig
-from segtool.train.device import device
-from segtool.train.loaders import training_batches, unary_crops, validation_batches
-from segtool.train.loggers import build_loggers, check_loggers
-from segtool.train.losses import SegmentationLoss, class_statistics, class_weights
+from segtool.train.config.stages import STAGES, Stage, StageName
+from segtool.train.loggers import build_loggers
+from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
-from segtool.train.networks.network import build_network
 from segtool.train.networks.options import check_options
-from segtool.train.predict import TorchPredictor
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.stages.batch_size import choose_batch_size
-from segtool.train.stages.first_step import check_share, try_network
+from segtool.train.stages.first_step import check_machine, check_share, try_network
 from segtool.train.stages.fitting import fit_stage
-from segtool.train.stages.module import StageModule, StageName, stage_config
-from segtool.train.stages.search import search_crf
-from segtool.train.stages.start import start_from, with_network_of
-from segtool.train.stages.temperature import fit_temperature
+from segtool.train.stages.loaders import training_batches, validation_batches
+from segtool.train.stages.scoring import score_stage, write_evaluation
+from segtool.train.stages.search import crf_to_learn, search_on_images
+from segtool.train.stages.start import check_order, start_of, with_network_of
 from segtool.user_code import allow_code
 
 Report = Callable[[str], None]
-_PREVIOUS: dict[StageName, StageName] = {"crf": "unary", "joint": "crf", "control": "unary"}
 
 
 class PiecewiseTrainer:
-    """Trains `stages` in order into the folder `out`.
+    """Trains `stages` in order into the folder `out`: construct it, `prepare` it, `run` it.
 
     Args:
         config: the resolved configuration.
@@ -60,10 +52,14 @@ class PiecewiseTrainer:
         resume: go on with a run that was interrupted.
         report: receives one line of progress at a time.
 
-    Raises:
-        SegtoolError: bad data (checked whole before training), a folder that holds another run, a network that cannot
-            be built, weights that cannot be had.
+    Attributes:
+        train_set, val_set, criterion, state: the splits, the loss, and what is done; after `prepare`.
     """
+
+    train_set: SegmentationDataset
+    val_set: SegmentationDataset
+    criterion: SegmentationLoss
+    state: RunState
 
     def __init__(
         self,
@@ -76,27 +72,40 @@ class PiecewiseTrainer:
         resume: bool = False,
         report: Report = print,
     ) -> None:
+        self.config, self.data, self.stages, self.start = config, data, [STAGES[name] for name in stages], start
+        self.folder, self._resume, self._report, self._prepared = RunFolder(out), resume, report, False
+
+    def prepare(self) -> None:
+        """Checks everything that can be checked before the first step, and makes the run folder.
+
+        Joins the other processes if there are some, reads every image, and may download weights.
+
+        Raises:
+            SegtoolError: bad data, a folder that holds another run, a network that cannot be built, weights that
+                cannot be had.
+        """
         distributed.start()
-        self.config, self.start = with_network_of(start, config), start
-        self.folder, self.data, self.stages, self._report = RunFolder(out), data, stages, report
-        allow_code(config.model.source)  # the user has named it
-        if self.config.model == config.model:  # not that of a checkpoint, which was built before
-            check_options(config.model)
-        self.train_set, self.val_set = open_dataset(data, "train"), open_dataset(data, "val")
+        given = self.config.model
+        self.config = with_network_of(self.start, self.config)
+        allow_code(given.source)  # the user has named it
+        if self.config.model == given:  # not that of a checkpoint, which was built before
+            check_options(given)
+        self.train_set, self.val_set = open_dataset(self.data, "train"), open_dataset(self.data, "val")
         check_share(len(self.train_set), distributed.world())
-        origin = None if start is None else str(start)
-        found = distributed.on_first(lambda: self.folder.find(self.config, data, origin, resume))
-        self.state = found or RunState(data=data, start=origin)
-        _check_machine(config)
+        origin = None if self.start is None else str(self.start)
+        found = distributed.on_first(lambda: self.folder.find(self.config, self.data, origin, self._resume))
+        self.state = found or RunState(data=self.data, start=origin)
+        check_machine(self.config)
         self._check_stages()
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
-        for doubt in distributed.on_first(lambda: check_all(self.train_set, self.val_set)):
+        verdict = distributed.on_first(lambda: check_all(self.train_set, self.val_set))
+        for doubt in verdict.doubts:
             self._tell(f"warning: {doubt}")
-        classes = distributed.on_first(lambda: class_statistics(self.train_set))
-        weight = class_weights(config.loss.class_weights, classes)
-        self.criterion = SegmentationLoss(config.loss, weight, self.train_set.ignore_index)
+        weight = class_weights(self.config.loss.class_weights, verdict.training)
+        self.criterion = SegmentationLoss(self.config.loss, weight, self.train_set.ignore_index)
         # Only now: a run that cannot start leaves no folder behind. A resumed one may have more epochs.
         distributed.on_first(lambda: self.folder.create(self.config, self.state))
+        self._prepared = True
 
     @property
     def out(self) -> Path:
@@ -104,14 +113,20 @@ class PiecewiseTrainer:
         return self.folder.path
 
     def run(self) -> ModelCard:
-        """Runs what is not done yet and returns the finished model's card."""
+        """Runs what is not done yet, prepared if it is not, and returns the finished model's card.
+
+        Raises:
+            SegtoolError: see `prepare`; a stage ended without a model.
+        """
+        if not self._prepared:
+            self.prepare()
         keep_freed_memory()
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         images: SegmentationDataset | None = None
         try:
             for stage in self.stages:
-                if stage in self.state.done:
-                    self._log(f"{stage}: done before")
+                if stage.name in self.state.done:
+                    self._log(f"{stage.name}: done before")
                     continue
                 images = images or self._cached_images()
                 L.seed_everything(self.config.seed, verbose=False)
@@ -126,73 +141,48 @@ class PiecewiseTrainer:
         return self.out / "cache" / f"{distributed.rank()}"
 
     @property
-    def _last(self) -> StageName:
-        return [stage for stage in self.stages if stage != "control"][-1]
+    def _last(self) -> Stage:
+        return [stage for stage in self.stages if stage.name != "control"][-1]
 
     def _check_stages(self) -> None:
         """Whether each stage finds what it starts from, and the first one can be built or read."""
-        available: set[StageName] = set(self.state.done)  # type: ignore[arg-type]
-        for stage in self.stages:
-            needed = _PREVIOUS.get(stage)
-            from_file = self.start is not None and needed not in self.stages
-            if needed is not None and needed not in available and not from_file:
-                mend = f"--stages {needed},{stage}, or --from CHECKPOINT"
-                raise SegtoolError(f"stage {stage} needs stage {needed}", where=self.out, mend=mend)
-            available.add(stage)
-        to_come = [stage for stage in self.stages if stage not in self.state.done]
-        if to_come and _PREVIOUS.get(to_come[0]) not in self.state.done:
+        check_order(self.stages, self.state.done, self.start, self.out)
+        to_come = [stage for stage in self.stages if stage.name not in self.state.done]
+        if to_come and to_come[0].previous not in self.state.done:
             # The first process downloads weights, the others find them there.
             distributed.on_first(lambda: self._try(to_come))
 
-    def _try(self, stages: list[StageName]) -> None:
+    def _try(self, stages: list[Stage]) -> None:
         classes, images = len(self.train_set.classes), len(self.train_set) // distributed.world()
-        try_network(self._start_of(stages[0]), self.config, stages, classes, images)
+        try_network(self._start_of(stages[0]), self.config, [stage.name for stage in stages], classes, images)
 
-    def _start_of(self, stage: StageName) -> Segmenter:
-        """The segmenter that a stage starts from: the best of the one before it, the given file, or a new network."""
-        previous = _PREVIOUS.get(stage)
-        if previous in self.state.done:
-            segmenter = load_segmenter(self.folder.best(previous))[0]
-        elif self.start is not None:
-            new_head = stage == "unary"  # which trains it
-            segmenter = start_from(self.start, self.config.model, self.train_set.classes, new_head=new_head)
-        else:
-            return Segmenter(build_network(self.config.model, len(self.train_set.classes)), InputContract())
-        if segmenter.crf is not None:
-            segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
-        if stage != "joint":
-            segmenter.crf = None
-        elif segmenter.crf is None:
-            raise SegtoolError("there is no CRF to start stage joint from", where=self.start, mend="--stages crf,joint")
-        return segmenter
+    def _start_of(self, stage: Stage) -> Segmenter:
+        before = stage.previous if stage.previous in self.state.done else None
+        best = None if before is None else self.folder.best(before)
+        return start_of(stage, best, self.start, self.config.model, self.train_set.classes)
 
     def _cached_images(self) -> SegmentationDataset:
         copies = distributed.local_world()
         return cached(self.train_set, self.config.data.cache, self._cache_folder, self._log, copies)
 
-    def _run_stage(self, stage: StageName, images: SegmentationDataset) -> None:
+    def _run_stage(self, stage: Stage, images: SegmentationDataset) -> None:
         segmenter = self._start_of(stage)
-        if stage == "crf":
+        if stage.crf and segmenter.crf is None:
             segmenter.crf = self._searched_crf(segmenter, images)
-        best = self.folder.best(stage)
-        if stage_config(self.config, stage).epochs:
+        best = self.folder.best(stage.name)
+        if stage.config(self.config).epochs:
             finite = self._fit(stage, segmenter, images)
-            if finite and not best.is_file():
-                mend = "label the validation images, or raise data.validation_images"
-                raise SegtoolError(f"stage {stage} ended without a score", where=self.out, mend=mend)
             if not best.is_file():
-                settings = "joint" if stage == "control" else stage
-                mend = f"another --out and a lower {settings}.learning_rate, or {settings}.gradient_clip=1"
-                raise SegtoolError(f"stage {stage} diverged before its first validation", where=self.out, mend=mend)
+                raise _ended_without(stage, self.out, finite)
         else:
             distributed.on_first(lambda: save_checkpoint(best, segmenter, self._card(segmenter)))
-        self._log(f"{stage}: scoring all {len(self.val_set)} validation images")
-        self.state.done[stage] = distributed.on_first(lambda: self._score(stage))
+        self._log(f"{stage.name}: scoring all {len(self.val_set)} validation images")
+        self.state.done[stage.name] = distributed.on_first(lambda: self._score(stage))
         distributed.on_first(lambda: self.folder.save(self.state))
 
-    def _fit(self, stage: StageName, segmenter: Segmenter, images: SegmentationDataset) -> bool:
+    def _fit(self, stage: Stage, segmenter: Segmenter, images: SegmentationDataset) -> bool:
         """Whether all weights are numbers at the end."""
-        module = StageModule(stage, segmenter, self.config, self.criterion)
+        module = StageModule(stage.name, segmenter, self.config, self.criterion)
         size = self._batch_size(module)
         fit_stage(
             module,
@@ -200,17 +190,17 @@ class PiecewiseTrainer:
             self.folder,
             training_batches(stage, self.config, images, segmenter, size),
             validation_batches(self.config, self.val_set),
-            trained=stage != "unary" or self.start is not None,
-            loggers=build_loggers(self.config, self.out, stage, self.state.id),
+            trained=stage.previous is not None or self.start is not None,
+            loggers=build_loggers(self.config, self.out, stage.name, self.state.id),
             save=lambda path: save_checkpoint(path, segmenter, self._card(segmenter)),
             report=self._log,
-            snapshots=self._snapshots(),
+            snapshots=snapshots_of(self.val_set, self.config.snapshots, self.out / "snapshots"),
         )
         return module.is_finite()
 
     def _batch_size(self, module: StageModule) -> int:
-        size, stage = self.config.data.batch_size, module.stage
-        if stage == "crf":
+        size, stage = self.config.data.batch_size, module.stage.name
+        if not module.stage.network:
             return self.config.crf.batch_size
         if size != "auto":
             return size
@@ -226,61 +216,30 @@ class PiecewiseTrainer:
         config = self.config.crf
         if self.state.widths is None or self.state.weights is None:
             self._log(f"crf: searching kernel widths and weights on {min(config.search_images, len(images))} crops")
-            self.state = distributed.on_first(lambda: self._search(segmenter, images))
+            found = distributed.on_first(lambda: search_on_images(images, segmenter, self.config, self.criterion))
+            update = {"widths": found.widths, "weights": found.weights, "search": found.trials}
+            self.state = self.state.model_copy(update=update)
             distributed.on_first(lambda: self.folder.save(self.state))
         assert self.state.widths is not None
         assert self.state.weights is not None
         self._log(f"crf: {self.state.widths}, weights {self.state.weights}")
-        return DenseCRF(
-            len(self.train_set.classes),
-            self.state.widths,
-            self.state.weights,
-            compatibility=config.compatibility,
-            learn_widths=config.learn_widths,
-            iterations=config.inference_iterations,
-        )
+        return crf_to_learn(len(self.train_set.classes), self.state.widths, self.state.weights, config)
 
-    def _search(self, segmenter: Segmenter, images: SegmentationDataset) -> RunState:
-        crops = unary_crops(self.config, images, segmenter.to(device()))
-        chosen = [crops[i] for i in even_choice(len(crops), self.config.crf.search_images)]
-        widths, weights, trials = search_crf(chosen, self.config.crf, self.criterion.to(device()))
-        segmenter.cpu()
-        self.criterion.cpu()
-        return self.state.model_copy(update={"widths": widths, "weights": weights, "search": trials})
-
-    def _score(self, stage: StageName) -> ValidationScores:
-        """Fits the temperature of the best of a stage and scores it on all validation images; both go into its card. Of
-        the last stage also writes a report."""
-        path = self.folder.best(stage)
-        segmenter, card = load_segmenter(path)
-        predictor = TorchPredictor(segmenter.to(device()))
-        if segmenter.crf is not None:
-            segmenter.crf.temperature = fit_temperature(segmenter, self.val_set)
-            self._log(f"{stage}: temperature {segmenter.crf.temperature:.3f}")
-            card = card.model_copy(update={"crf": segmenter.crf.to_card()})
+    def _score(self, stage: Stage) -> ValidationScores:
+        """Of the last stage also writes a report."""
+        write = None
         if stage == self._last and self.config.report.write:
-            about = {"model": str(self.out.resolve()), "data": absolute_spec(self.data), "split": "val"}
-            with Workers(lambda: (predictor, self.val_set)) as workers:
-                threshold, out = self.config.report.failures, self.out / "evaluation"
-                found, _ = evaluate_into(out, workers, threshold=threshold, about=about, history=self.folder.history)
-        else:
-            found = evaluate(predictor, self.val_set)
-        scores = found.validation_scores()
-        save_checkpoint(path, segmenter.cpu(), card.model_copy(update={"validation": scores}))
-        return scores
+            write = partial(
+                write_evaluation, images=self.val_set, folder=self.folder, data=self.data, config=self.config.report
+            )
+        checkpoint = self.folder.best(stage.name)
+        return score_stage(checkpoint, self.val_set, lambda line: self._log(f"{stage.name}: {line}"), write)
 
     def _finish(self) -> None:
         write_gif(self.out / "snapshots", self.out / "progress.gif")
         save_curves(self.folder.history, self.out / "curves.png")
         with atomic_path(self.out / MODEL_FILE) as temporary:
-            shutil.copyfile(self.folder.best(self._last), temporary)
-
-    def _snapshots(self) -> Snapshots | None:
-        config = self.config.snapshots
-        if not config.every:
-            return None
-        samples = [self.val_set.load(i) for i in even_choice(len(self.val_set), config.images)]
-        return Snapshots(self.out / "snapshots", config.every, samples, self.train_set.classes)
+            shutil.copyfile(self.folder.best(self._last.name), temporary)
 
     def _card(self, segmenter: Segmenter) -> ModelCard:
         data = self.train_set
@@ -297,20 +256,10 @@ class PiecewiseTrainer:
             self._report(line)
 
 
-def parse_stages(text: str) -> list[StageName]:
-    """Reads `unary,crf,joint` (any of them, and `control`), in the order in which they must run."""
-    known = typing.get_args(StageName)
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    for name in wanted:
-        if name not in known:
-            raise unknown("stage", name, known)
-    if not set(wanted) - {"control"}:
-        raise SegtoolError("--stages needs at least one of unary, crf, joint", where=text)
-    return [name for name in known if name in wanted]
-
-
-def _check_machine(config: TrainConfig) -> None:
-    """Refuses what cannot run here."""
-    check_loggers(config)
-    if config.precision == "16-mixed" and not torch.cuda.is_available():
-        raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")
+def _ended_without(stage: Stage, where: Path, finite: bool) -> SegtoolError:
+    """The error for a stage that has no best epoch; `finite`: its weights are numbers."""
+    if finite:
+        mend = "label the validation images, or raise data.validation_images"
+        return SegtoolError(f"stage {stage.name} ended without a score", where=where, mend=mend)
+    mend = f"another --out and a lower {stage.settings}.learning_rate, or {stage.settings}.gradient_clip=1"
+    return SegtoolError(f"stage {stage.name} diverged before its first validation", where=where, mend=mend)

@@ -2,16 +2,19 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segtool.crf.layer import DenseCRF, KernelWidths
-from segtool.train.config.settings import CrfStageConfig
+from segtool.data import SegmentationDataset, even_choice
+from segtool.train.config.settings import CrfStageConfig, TrainConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss
+from segtool.train.networks import Segmenter
+from segtool.train.stages.loaders import unary_crops
 from segtool.train.stages.unary_crops import UnaryCrop
 
 # How far the search goes beyond what it is given. Narrower kernels have nothing to sum, the time of the spatial one
@@ -28,16 +31,43 @@ Trial = dict[str, Any]  # a choice from each ladder, and "loss"
 Ladders = dict[str, list[Any]]
 
 
+class Searched(NamedTuple):
+    """The widths and (spatial, bilateral) Potts weights with the lowest loss of Q_T, and all trials."""
+
+    widths: KernelWidths
+    weights: tuple[float, float]
+    trials: list[Trial]
+
+
+def search_on_images(
+    images: SegmentationDataset, segmenter: Segmenter, config: TrainConfig, criterion: SegmentationLoss
+) -> Searched:
+    """Searches on crops of an even choice of the training images. Afterwards segmenter and loss lie on the CPU."""
+    crops = unary_crops(config, images, segmenter.to(device()))
+    chosen = [crops[i] for i in even_choice(len(crops), config.crf.search_images)]
+    found = search_crf(chosen, config.crf, criterion.to(device()))
+    segmenter.cpu()
+    criterion.cpu()
+    return found
+
+
+def crf_to_learn(classes: int, widths: KernelWidths, weights: tuple[float, float], config: CrfStageConfig) -> DenseCRF:
+    """The CRF that was found by the search, with what is then learned of it by gradient."""
+    return DenseCRF(
+        classes,
+        widths,
+        weights,
+        compatibility=config.compatibility,
+        learn_widths=config.learn_widths,
+        iterations=config.inference_iterations,
+    )
+
+
 @torch.no_grad()
-def search_crf(
-    crops: Sequence[UnaryCrop], config: CrfStageConfig, criterion: SegmentationLoss
-) -> tuple[KernelWidths, tuple[float, float], list[Trial]]:
+def search_crf(crops: Sequence[UnaryCrop], config: CrfStageConfig, criterion: SegmentationLoss) -> Searched:
     """Tries every combination of the configured widths and weights. While the best has the least or the largest choice
     of one, the search goes on beyond it, as long as that lowers the loss by a share worth naming. What has a single
     choice stays as it is.
-
-    Returns:
-        The widths and (spatial, bilateral) weights with the lowest loss of Q_T, and all trials.
     """
     batches = [[part[None].to(device()) for part in crop] for crop in crops]
     ladders: Ladders = {name: sorted(getattr(config, name)) for name in KernelWidths._fields}
@@ -56,7 +86,7 @@ def search_crf(
         best = nearest
         wanted = [choice for choice in _around(best, ladders, limits) if choice not in trials]
     assert best is not None
-    return KernelWidths(*best[:3]), best[3], [*trials.values()]
+    return Searched(KernelWidths(*best[:3]), best[3], [*trials.values()])
 
 
 def _around(best: tuple, ladders: Ladders, limits: dict[str, tuple[float, float]]) -> Iterator[tuple]:

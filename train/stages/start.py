@@ -1,14 +1,62 @@
-"""Starting from a file: a checkpoint of segtool's, or weights that something else saved."""
+"""What a stage starts from: the best of the one before it, a file, or a new network."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from segtool.card import ClassInfo, InputContract, ModelCard
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import checkpoint_path, is_checkpoint, load_segmenter, model_config, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
+from segtool.train.config.stages import Stage
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.networks.pretrained import load_weights, put_weights
+
+
+def check_order(stages: Sequence[Stage], done: Collection[str], start: Path | None, where: Path) -> None:
+    """Whether each stage finds what it starts from.
+
+    Args:
+        stages: in the order in which they run.
+        done: stages that have run before.
+        start: a file that takes the place of what was trained before the first of them.
+        where: the run folder.
+
+    Raises:
+        SegtoolError: one does not.
+    """
+    wanted, available = {stage.name for stage in stages}, {*done}
+    for stage in stages:
+        from_file = start is not None and stage.previous not in wanted
+        if stage.previous is not None and stage.previous not in available and not from_file:
+            mend = f"--stages {stage.previous},{stage.name}, or --from CHECKPOINT"
+            raise SegtoolError(f"stage {stage.name} needs stage {stage.previous}", where=where, mend=mend)
+        available.add(stage.name)
+
+
+def start_of(
+    stage: Stage, best: Path | None, start: Path | None, config: ModelConfig, classes: list[ClassInfo]
+) -> Segmenter:
+    """The segmenter that a stage starts from.
+
+    Args:
+        best: of the stage before it, in this run.
+        start: a file that takes its place, see `start_from`; neither: a new network.
+    """
+    if best is not None:
+        segmenter = load_segmenter(best)[0]
+    elif start is not None:
+        new_head = stage.previous is None  # the stage trains it
+        segmenter = start_from(start, config, classes, new_head=new_head)
+    else:
+        return Segmenter(build_network(config, len(classes)), InputContract())
+    if segmenter.crf is not None:
+        segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
+    if not (stage.network and stage.crf):  # without a CRF, or with one that is searched first
+        segmenter.crf = None
+    elif segmenter.crf is None:
+        raise SegtoolError("there is no CRF to start stage joint from", where=start, mend="--stages crf,joint")
+    return segmenter
 
 
 def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo], *, new_head: bool = False) -> Segmenter:

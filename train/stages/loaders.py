@@ -8,28 +8,28 @@ from torch.utils.data import DataLoader, Dataset
 from segtool.data import SegmentationDataset
 from segtool.train.augmentation import TrainingCrops, WholeImages
 from segtool.train.config.settings import TrainConfig
+from segtool.train.config.stages import Stage
 from segtool.train.device import device
 from segtool.train.distributed import rank, world
 from segtool.train.networks import Segmenter
 from segtool.train.seeds import EpochSampler
-from segtool.train.stages.module import StageName
 from segtool.train.stages.unary_crops import UnaryCrops
 
 
 def training_batches(
-    stage: StageName, config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter, batch_size: int
+    stage: Stage, config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter, batch_size: int
 ) -> DataLoader:
-    """Batches of augmented crops, or for stage `crf` of crops of the fixed network's logits.
+    """Batches of augmented crops, or where the network is fixed of crops of its logits.
 
     Args:
         batch_size: of this process; at most its share of the images is taken.
     """
-    if stage == "crf":
-        # The fixed network runs where it lies, in this process.
-        crops: Dataset = unary_crops(config, images, segmenter)
-        workers = 0
+    if stage.network:
+        crops: Dataset = TrainingCrops(images, config.data, config.seed)
+        workers = worker_count(config)
     else:
-        crops, workers = TrainingCrops(images, config.data, config.seed), worker_count(config)
+        # The fixed network runs where it lies, in this process.
+        crops, workers = unary_crops(config, images, segmenter), 0
     sampler = EpochSampler(len(images), config.seed, rank(), world())
     return DataLoader(
         crops, min(batch_size, max(1, len(sampler))), sampler=sampler, drop_last=True, **_settings(workers)
