@@ -90,11 +90,10 @@ def _traced(segmenter: Segmenter, classes: int, probabilities: bool, size: tuple
     height, width = size or (96, 64)
     # Batch 2: a batch of one would be taken for a constant.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    trained, segmenter.network = segmenter.network, Placeholder(classes)
-    graph = DeployedGraph(segmenter, probabilities)
+    graph = DeployedGraph(Segmenter(Placeholder(classes), segmenter.contract, segmenter.crf), probabilities)
     translations = translation_table() | network.translations()
     model = trace(graph, [example], [dims], inputs=[INPUT], outputs=graph.output_names, translations=translations)
-    fill_placeholder(model, trained, segmenter.stride)
+    fill_placeholder(model, segmenter.network, segmenter.stride)
     tidied = tidy(model)
     tidied.producer_name = "segtool"
     return tidied

@@ -1,11 +1,13 @@
 """Running a segmenter in PyTorch on single images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
@@ -19,22 +21,20 @@ class TorchPredictor:
     """Calls a segmenter on uint8 [H,W,3] images; the counterpart of the deployed runtimes.
 
     Args:
-        segmenter: on any device.
+        segmenter: on any device; is put into eval mode.
         iterations: of the CRF, if not the segmenter's own.
         views: what of an image the network is shown.
     """
 
     def __init__(self, segmenter: Segmenter, iterations: int | None = None, views: Views = WHOLE) -> None:
-        self.segmenter, self.views = segmenter.eval(), views
-        if iterations is not None and segmenter.crf is not None:
-            segmenter.crf.iterations = iterations
+        self.segmenter, self.iterations, self.views = segmenter.eval(), iterations, views
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         pixels = self._pixels(image)
         unary = view_logits(self.segmenter.unary, pixels, self.views)
         crf = self.segmenter.crf
-        probabilities = (unary if crf is None else crf(unary, pixels)).softmax(1)[0]
+        probabilities = (unary if crf is None else crf(unary, pixels, self.iterations)).softmax(1)[0]
         labels, confidence = winners(probabilities)
         before = (None, None) if crf is None else winners(unary.softmax(1)[0])
         return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1])
@@ -46,7 +46,9 @@ class TorchPredictor:
             return {}
         pixels = self._pixels(image)
         unary = view_logits(self.segmenter.unary, pixels, self.views)
-        return {name: winners(crf(unary, pixels)[0])[0] for name, crf in self._crfs_of_one_kernel.items()}
+        return {
+            name: winners(crf(unary, pixels, self.iterations)[0])[0] for name, crf in self._crfs_of_one_kernel.items()
+        }
 
     @cached_property
     def _crfs_of_one_kernel(self) -> dict[str, DenseCRF]:
@@ -60,6 +62,18 @@ class TorchPredictor:
 
     def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
         return image_tensor(image, self.segmenter.mean.device)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside; outside, the mode that each part had: parts of a network that learns may be fixed."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def image_tensor(image: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -32,6 +32,17 @@ def test_a_sound_setting_learns_it(tmp_path):
     assert image.shape == (96, 96, 3)
 
 
+def test_it_trains_in_the_precision_of_the_run(tmp_path):
+    write_voc(tmp_path, scale=8)
+    loss = {}
+    for precision in ("32-true", "bf16-mixed"):
+        config = load_config("quickstart", settings(f"precision={precision}"))
+        found = overfit_one_image(config, f"voc:{tmp_path}", tmp_path / "s.png", lambda line: None, steps=1)
+        loss[precision] = found.first_loss
+    assert loss["bf16-mixed"] != loss["32-true"]
+    assert loss["bf16-mixed"] == pytest.approx(loss["32-true"], rel=0.02)
+
+
 @pytest.mark.parametrize("rate", ["1e-9", "1e4"])
 def test_a_bad_rate_is_found_out(tmp_path, rate):
     write_voc(tmp_path, scale=8)

@@ -17,7 +17,7 @@ from segtool.train.config.settings import SnapshotConfig
 from segtool.train.config.stages import STAGE_NAMES
 from segtool.train.distributed import is_first
 from segtool.train.module import StageModule
-from segtool.train.predict import TorchPredictor
+from segtool.train.predict import TorchPredictor, evaluating
 
 _WIDTH = 240  # of one picture in the sheet, pixels
 _CAPTION = 16
@@ -54,11 +54,9 @@ class Snapshots(Callback):
         assert isinstance(module, StageModule)
         if not is_first():
             return
-        training = {part: part.training for part in module.modules()}
-        predict = TorchPredictor(module.segmenter)
-        rows = [[*pictures_of(s, predict(s.image), self._colors).values()] for s in self._samples]
-        for part, mode in training.items():
-            part.training = mode  # the CRF stage trains with a network that does not
+        with evaluating(module.segmenter):
+            predict = TorchPredictor(module.segmenter)
+            rows = [[*pictures_of(s, predict(s.image), self._colors).values()] for s in self._samples]
         title = f"{module.stage.name}, epoch {epoch}"
         save_image(self._folder / f"{module.stage.name}_epoch_{epoch:04d}.png", _sheet(rows, title))
 

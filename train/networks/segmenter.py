@@ -24,7 +24,7 @@ class Segmenter(nn.Module):
 
     def __init__(self, network: nn.Module, contract: InputContract, crf: DenseCRF | None = None) -> None:
         super().__init__()
-        self.network, self.crf, self.stride = network, crf, contract.stride
+        self.network, self.crf, self.contract, self.stride = network, crf, contract, contract.stride
         self.register_buffer("mean", 255 * torch.tensor(contract.mean)[:, None, None], persistent=False)
         self.register_buffer("std", 255 * torch.tensor(contract.std)[:, None, None], persistent=False)
 

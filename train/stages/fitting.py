@@ -76,7 +76,7 @@ def fit_stage(
         **_placement(freezes),
     )
     last = own / "last.ckpt"
-    _fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+    fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
     segmenter.cpu()
 
 
@@ -122,8 +122,12 @@ def _placement(freezes: bool) -> dict[str, int | Strategy]:
     return {"devices": local, "num_nodes": world // local, "strategy": strategy}
 
 
-def _fit_interruptible(
-    trainer: L.Trainer, module: StageModule, train: DataLoader, val: DataLoader, checkpoint: Path | None
+def fit_interruptible(
+    trainer: L.Trainer,
+    module: StageModule,
+    train: DataLoader,
+    val: DataLoader | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
     """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
     with warnings.catch_warnings():

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from segtool.card import InputContract
 from segtool.data import Sample, SegmentationDataset, open_dataset
@@ -18,21 +20,24 @@ from segtool.evaluation.counts import TOLERANCES, count_image
 from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.scores import set_scores
 from segtool.images import save_image
+from segtool.prediction import Prediction
 from segtool.train.augmentation import TrainingCrops
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.networks.options import check_options
-from segtool.train.optimizers import build_optimizer, network_groups
-from segtool.train.predict import TorchPredictor
-from segtool.train.stages.first_step import try_network
+from segtool.train.predict import TorchPredictor, evaluating
+from segtool.train.stages.first_step import check_machine, try_network
+from segtool.train.stages.fitting import fit_interruptible
 from segtool.user_code import allow_code
 
 STEPS = 300
 ENOUGH = 0.95  # mIoU on the image
 _LOOK = 25  # steps
+Crop = tuple[Tensor, Tensor]  # image float32 [3,h,w], labels int64 [h,w]
 
 
 class Sanity(NamedTuple):
@@ -63,39 +68,67 @@ def overfit_one_image(
     """
     allow_code(config.model.source)
     check_options(config.model)
+    check_machine(config)
     L.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(data, "train")
     index = _telling_image(dataset)
-    image, labels = _plain_crop(dataset, config, index)
-    sample = Sample(image.permute(1, 2, 0).to(torch.uint8).numpy(), labels.to(torch.uint8).numpy())
-    known = Truth(sample.labels, len(dataset.classes), TOLERANCES)
+    crop = _plain_crop(dataset, config, index)
+    sample = Sample(crop[0].permute(1, 2, 0).to(torch.uint8).numpy(), crop[1].to(torch.uint8).numpy())
     segmenter = Segmenter(build_network(config.model, len(dataset.classes)), InputContract()).to(device())
     try_network(segmenter, config, ["unary"], len(dataset.classes), images=2)
-    found = count_masks(dataset.classes, [sample.labels])
-    weight = class_weights(config.loss.class_weights, found)
-    criterion = SegmentationLoss(config.loss, weight, dataset.ignore_index).to(device())
-    optimizer = build_optimizer(config.unary, network_groups(segmenter.network, config.unary.learning_rate))
-    # Twice: batch norm of one value, as deep layers have for one image, is refused.
-    images, truth = torch.stack([image, image]).to(device()), torch.stack([labels, labels]).to(device())
-    losses: list[float] = []
-    for step in range(1, steps + 1):
-        segmenter.train()
-        loss = criterion(segmenter.unary(images), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        if config.unary.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(segmenter.parameters(), config.unary.gradient_clip)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if step % _LOOK == 0 or step == steps:
-            prediction = TorchPredictor(segmenter)(sample.image)
-            miou = set_scores(count_image(prediction.labels, known)).miou
-            report(f"step {step}  loss {losses[-1]:.4f}  mIoU on the image {miou:.4f}")
-            if miou >= ENOUGH:
-                break
-    shown = pictures_of(sample, prediction, [c.color for c in dataset.classes])
+    weight = class_weights(config.loss.class_weights, count_masks(dataset.classes, [sample.labels]))
+    criterion = SegmentationLoss(config.loss, weight, dataset.ignore_index)
+    plain = {"schedule": "constant", "accumulate": 1, "ema": 0.0}
+    settings = config.model_copy(update={"unary": config.unary.model_copy(update=plain)})
+    look = _Look(sample, len(dataset.classes), steps, report)
+    _train(StageModule("unary", segmenter, settings, criterion), settings, crop, steps, look)
+    shown = pictures_of(sample, look.prediction, [c.color for c in dataset.classes])
     save_image(picture, np.concatenate([*shown.values()], axis=1))
-    return Sanity(dataset.identifier(index), miou, losses[0], losses[-1], len(losses))
+    return Sanity(dataset.identifier(index), look.miou, look.losses[0], look.losses[-1], len(look.losses))
+
+
+def _train(module: StageModule, config: TrainConfig, crop: Crop, steps: int, look: "_Look") -> None:
+    """Steps as those of a stage, all with the same crop."""
+    trainer = L.Trainer(
+        max_epochs=1,
+        callbacks=[look],
+        gradient_clip_val=config.unary.gradient_clip or None,
+        precision=config.precision,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # Twice in a batch: batch norm of one value, as deep layers have for one image, is refused.
+    batches: DataLoader = DataLoader(cast(Dataset, [crop] * (2 * steps)), 2)
+    fit_interruptible(trainer, module, batches)
+
+
+class _Look(Callback):
+    """Looks now and then what the network makes of the image, and ends the training once it has learned it."""
+
+    def __init__(self, sample: Sample, classes: int, steps: int, report: Callable[[str], None]) -> None:
+        self._sample, self._steps, self._report = sample, steps, report
+        self._truth = Truth(sample.labels, classes, TOLERANCES)
+        self.losses: list[float] = []
+        self.miou = 0.0
+        self.prediction: Prediction
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, StageModule)
+        self.losses.append(float(outputs["batch_loss"]))
+        step = batch_idx + 1
+        if step % _LOOK and step != self._steps:
+            return
+        with evaluating(pl_module.segmenter):
+            self.prediction = TorchPredictor(pl_module.segmenter)(self._sample.image)
+        self.miou = set_scores(count_image(self.prediction.labels, self._truth)).miou
+        self._report(f"step {step}  loss {self.losses[-1]:.4f}  mIoU on the image {self.miou:.4f}")
+        if self.miou >= ENOUGH:
+            trainer.should_stop = True
 
 
 def _telling_image(dataset: SegmentationDataset) -> int:
@@ -107,7 +140,7 @@ def _telling_image(dataset: SegmentationDataset) -> int:
     raise SegtoolError("no training image has two classes", where=dataset.name, mend="segtool data stats shows more")
 
 
-def _plain_crop(dataset: SegmentationDataset, config: TrainConfig, index: int) -> tuple[Tensor, Tensor]:
+def _plain_crop(dataset: SegmentationDataset, config: TrainConfig, index: int) -> Crop:
     """A crop of an image as it is."""
     plain = {"scale": (1.0, 1.0), "flip": False, "rotate": 0.0, "color_jitter": 0.0, "noise": 0.0}
     crops = TrainingCrops(dataset, config.data.model_copy(update=plain), config.seed)
