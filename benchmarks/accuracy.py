@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from segtool.crf import native
-from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.crf.reference import gaussian_kernel, mean_field, pixel_features
 
 try:
     from pydensecrf import densecrf

@@ -19,7 +19,7 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 from torch import Tensor
 
-from segtool.crf import library, torch_cuda
+from segtool.crf import cuda, library
 from segtool.crf.layer import DenseCRF, KernelWidths
 
 SIZES = ((500, 375, 21), (1000, 750, 21), (2048, 1024, 19), (512, 512, 150))
@@ -72,17 +72,17 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
     image = picture(width, height).cuda()
     values = torch.rand(1, classes, height, width, device="cuda").contiguous(memory_format=torch.channels_last)
     stream = torch.cuda.current_stream().cuda_stream
-    exact = torch_cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, stream)
+    exact = cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, stream)
     vertices = exact[2].shape[2]
     capacity = 2 * vertices
 
     def lattice() -> Any:
         now = torch.cuda.current_stream().cuda_stream
-        return torch_cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, now, capacity)
+        return cuda.build_lattice(image, WIDTHS.bilateral_alpha, WIDTHS.bilateral_beta, now, capacity)
 
     def message(deterministic: bool = False) -> Any:
         now = torch.cuda.current_stream().cuda_stream
-        return torch_cuda.filter_values(values, exact[:3], now, reverse=False, deterministic=deterministic)
+        return cuda.filter_values(values, exact[:3], now, reverse=False, deterministic=deterministic)
 
     tables = [w * torch.eye(classes, device="cuda") for w in WEIGHTS]
 
@@ -91,25 +91,23 @@ def measure(width: int, height: int, classes: int, runs: int, bandwidth: float) 
         *built, status = lattice()
         q = values.softmax(1)
         for _ in range(10):
-            bilateral = torch_cuda.filter_values(
-                q, tuple(built), now, reverse=False, deterministic=False, status=status
-            )
-            spatial = torch_cuda.spatial_filter(q, WIDTHS.spatial_gamma, now)
-            q = torch_cuda.mean_field_update([values, spatial, bilateral, *tables], True, now)
+            bilateral = cuda.filter_values(q, tuple(built), now, reverse=False, deterministic=False, status=status)
+            spatial = cuda.spatial_filter(q, WIDTHS.spatial_gamma, now)
+            q = cuda.mean_field_update([values, spatial, bilateral, *tables], True, now)
         return q
 
     logits = {"planes": values.contiguous(), "channels last": values}
 
     def one_call(layout: str) -> Any:
         now = torch.cuda.current_stream().cuda_stream
-        return torch_cuda.mean_field(logits[layout], image, WIDTHS, (tables[0], tables[1]), 10, now, capacity)
+        return cuda.mean_field(logits[layout], image, WIDTHS, (tables[0], tables[1]), 10, now, capacity)
 
     def spatial_message() -> Tensor:
-        return torch_cuda.spatial_filter(values, WIDTHS.spatial_gamma, torch.cuda.current_stream().cuda_stream)
+        return cuda.spatial_filter(values, WIDTHS.spatial_gamma, torch.cuda.current_stream().cuda_stream)
 
     def update() -> Tensor:
         now = torch.cuda.current_stream().cuda_stream
-        return torch_cuda.mean_field_update([values, values, values, *tables], True, now)
+        return cuda.mean_field_update([values, values, values, *tables], True, now)
 
     crf = DenseCRF(classes, WIDTHS, WEIGHTS).cuda()
     filter_ms = device_ms(graph_of(message).replay, runs)

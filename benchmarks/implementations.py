@@ -69,9 +69,9 @@ class PlainTorch:
     def __init__(self, logits: Array, image: Array, _: Path) -> None:
         import torch
 
-        from segtool.crf import torch_lattice, torch_plain
+        from segtool.crf import plain
 
-        self.inference, self.face, self.plain = torch.inference_mode, torch_lattice, torch_plain
+        self.inference, self.face, self.plain = torch.inference_mode, plain, plain
         self.logits, self.image = torch.from_numpy(logits), torch.from_numpy(image)
         self.tables = [torch.from_numpy(t) for t in _potts(logits.shape[1])]
         self.built = self.lattice()

@@ -19,7 +19,7 @@ import torch
 from common import RESULTS, picture, print_rows, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from segtool.crf import library, native, torch_cuda
+from segtool.crf import cuda, library, native
 from segtool.crf.layer import KernelWidths
 from tests.crf.compiler import SOURCES, compiled_by_nvcc
 
@@ -67,7 +67,7 @@ def iteration(lib: ctypes.CDLL, size: tuple[int, int, int], layout: torch.memory
     of = []
     for iterations in (0, 1):
         counts(lib)
-        torch_cuda.mean_field(logits, image, tuple(WIDTHS), tables, iterations, 0, vertices)
+        cuda.mean_field(logits, image, tuple(WIDTHS), tables, iterations, 0, vertices)
         of.append(counts(lib))
     return {name: found - of[0][name] for name, found in of[1].items() if found != of[0][name]}
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from segtool.card import Compatibility, CrfCard, Matrix
-from segtool.crf import torch_mean_field, torch_ops, torch_plain, torch_widths
+from segtool.crf import operators, plain
+from segtool.crf.widths import learnable_bilateral_filter, learnable_spatial_filter
 
 Filter = Callable[[Tensor], Tensor]
 
@@ -81,31 +82,29 @@ class DenseCRF(nn.Module):
 
     def _unary(self, logits: Tensor) -> Tensor:
         if self.normalize_unary:
-            logits = torch_plain.log_softmax(logits)
+            logits = plain.log_softmax(logits)
         # The classes of a pixel lie together in memory, which is what filters and matrix products read.
         return (logits * self.unary_scale[:, None, None]).contiguous(memory_format=torch.channels_last)
 
     def _mean_field(self, unary: Tensor, image: Tensor, iterations: int) -> Tensor:
         spatial, bilateral = self._filters(image)
         tables = self.matrix(self.spatial_weight), self.matrix(self.bilateral_weight)
-        q = torch_plain.softmax(unary)
+        q = plain.softmax(unary)
         for left in reversed(range(iterations)):
-            q = torch_mean_field.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
+            q = operators.mean_field_update(unary, spatial(q), bilateral(q), *tables, normalize=left > 0)
         return q
 
     def _filters(self, image: Tensor) -> tuple[Filter, Filter]:
         """The spatial and the bilateral kernel of an image."""
         gamma, alpha, beta = self.widths
-        lattice = torch_ops.bilateral_lattice(image, alpha, beta)
+        lattice = operators.bilateral_lattice(image, alpha, beta)
         if self.log_widths is not None and torch.is_grad_enabled():
             g, a, b = self.log_widths.exp().unbind()
             return (
-                lambda q: torch_widths.spatial_filter(q, g),
-                lambda q: torch_widths.bilateral_filter(q, lattice, image, a, b),
+                lambda q: learnable_spatial_filter(q, g),
+                lambda q: learnable_bilateral_filter(q, lattice, image, a, b),
             )
-        return (lambda q: torch_mean_field.spatial_filter(q, gamma)), (
-            lambda q: torch_ops.bilateral_filter(q, *lattice)
-        )
+        return (lambda q: operators.spatial_filter(q, gamma)), (lambda q: operators.bilateral_filter(q, *lattice))
 
     @property
     def widths(self) -> KernelWidths:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segtool.crf import torch_plain
+from segtool.crf import plain
 from segtool.train.networks import Segmenter
 
 INPUT = "image"
@@ -26,7 +26,7 @@ class DeployedGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         unary, refined = self.segmenter(image.float().permute(0, 3, 1, 2))
-        probabilities = torch_plain.softmax(refined)
+        probabilities = plain.softmax(refined)
         confidence, labels = probabilities.max(1)
         outputs = [_bytes(labels), confidence]
         if self.segmenter.crf is not None:

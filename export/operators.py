@@ -14,7 +14,7 @@ from onnxscript.values import Opset
 from torch import Tensor, nn
 
 from segtool.card import CrfCard
-from segtool.crf import torch_lattice, torch_plain
+from segtool.crf import plain
 from segtool.crf.geometry import key_packing
 from segtool.crf.tensorrt_operators import NODE_ATTRIBUTES
 from segtool.errors import SegtoolError
@@ -135,7 +135,7 @@ class _PortableLattice(nn.Module):
         self.side = portable_side(*self.sigmas)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return torch_lattice.bilateral_lattice(image, *self.sigmas, side=self.side)
+        return plain.bilateral_lattice(image, *self.sigmas, side=self.side)
 
 
 def _lattice_body(spatial_sigma: float, color_sigma: float) -> FunctionProto:
@@ -151,7 +151,7 @@ class _PortableSpatialFilter(nn.Module):
         self.sigma = sigma
 
     def forward(self, values: Tensor) -> Tensor:
-        return torch_plain.spatial_filter(values, self.sigma)
+        return plain.spatial_filter(values, self.sigma)
 
 
 def _spatial_body(sigma: float, classes: int) -> FunctionProto:
@@ -175,7 +175,7 @@ def _exported(
 
 
 def _update_body() -> FunctionProto:
-    """Both tables in one 1x1 convolution, then softmax if `normalize`; see `torch_plain`."""
+    """Both tables in one 1x1 convolution, then softmax if `normalize`; see `plain`."""
     text = f"""
     <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
     MeanFieldUpdate <normalize> ({", ".join(_UPDATE)}) => (q)

@@ -3,7 +3,7 @@
 //
 // Every face of the operator must find the same vertices, bit for bit, so the float32 operations below are
 // a fixed sequence: one multiply of each raw feature by a constant, sums in the stated order, no fused
-// multiply-add, ties by the stated rules. crf/torch_lattice.py holds the same sequence in torch.
+// multiply-add, ties by the stated rules. crf/plain.py holds the same sequence in torch.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from segtool.crf import native, torch_plain
+from segtool.crf import native, plain
 
 
 def check_one_iteration(run, photo):
@@ -20,7 +20,7 @@ def check_one_iteration(run, photo):
         wanted = native.bilateral_filter(unary, expected, bool(reverse))
         np.testing.assert_allclose(message, wanted, rtol=1e-4, atol=1e-5)
     (spatial,) = run("SpatialFilter", {"sigma": 1.5}, unary)
-    np.testing.assert_allclose(spatial, torch_plain.spatial_filter(torch.from_numpy(unary), 1.5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(spatial, plain.spatial_filter(torch.from_numpy(unary), 1.5), rtol=1e-4, atol=1e-5)
     z = unary + sum(np.einsum("nchw,cd->ndhw", m, t) for m, t in zip((spatial, message), tables, strict=True))
     (got,) = run("MeanFieldUpdate", {"normalize": 0}, unary, spatial, message, *tables)
     np.testing.assert_allclose(got, z, rtol=1e-4, atol=1e-4)

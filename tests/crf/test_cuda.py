@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.crf import native, torch_cuda, torch_mean_field, torch_ops
+from segtool.crf import cuda, native, operators
 from segtool.crf.layer import DenseCRF, KernelWidths
 
 pytestmark = [
@@ -21,9 +21,9 @@ def image(photo):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_same_filter_as_on_the_cpu(image, layout, reverse):
     values = torch.rand(2, 21, *image.shape[2:]).contiguous(memory_format=layout)
-    expected = torch_ops.bilateral_filter(values, *torch_ops.bilateral_lattice(image, 30.0, 13.0), reverse)
-    lattice = torch_ops.bilateral_lattice(image.cuda(), 30.0, 13.0)
-    got = torch_ops.bilateral_filter(values.cuda(), *lattice, reverse)
+    expected = operators.bilateral_filter(values, *operators.bilateral_lattice(image, 30.0, 13.0), reverse)
+    lattice = operators.bilateral_lattice(image.cuda(), 30.0, 13.0)
+    got = operators.bilateral_filter(values.cuda(), *lattice, reverse)
     assert got.stride() == values.stride()
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-5)
 
@@ -37,11 +37,11 @@ def test_same_spatial_kernel_and_update_as_on_the_cpu(layout, channels):
     tables = [torch.randn(channels, channels, generator=generator) / channels**0.5 for _ in range(2)]
     on_gpu = [part.cuda() for part in values]
     for sigma in (0.4, 3.0, 50.0):
-        got = torch_mean_field.spatial_filter(on_gpu[0], sigma)
-        torch.testing.assert_close(got.cpu(), torch_mean_field.spatial_filter(values[0], sigma), rtol=1e-4, atol=1e-5)
+        got = operators.spatial_filter(on_gpu[0], sigma)
+        torch.testing.assert_close(got.cpu(), operators.spatial_filter(values[0], sigma), rtol=1e-4, atol=1e-5)
     for normalize in (True, False):
-        got = torch_mean_field.mean_field_update(*on_gpu, *[table.cuda() for table in tables], normalize)
-        expected = torch_mean_field.mean_field_update(*values, *tables, normalize)
+        got = operators.mean_field_update(*on_gpu, *[table.cuda() for table in tables], normalize)
+        expected = operators.mean_field_update(*values, *tables, normalize)
         assert got.stride() == values[0].stride()
         torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_deterministic_mode_gives_the_same_bits(image):
     torch.use_deterministic_algorithms(True)
     try:
         runs = [
-            torch_ops.bilateral_filter(values, *torch_ops.bilateral_lattice(image.cuda(), 30.0, 13.0)) for _ in range(5)
+            operators.bilateral_filter(values, *operators.bilateral_lattice(image.cuda(), 30.0, 13.0)) for _ in range(5)
         ]
     finally:
         torch.use_deterministic_algorithms(False)
@@ -63,9 +63,9 @@ def test_lattice_and_filter_in_a_cuda_graph(image):
 
     def message():
         stream = torch.cuda.current_stream().cuda_stream
-        *lattice, status = torch_cuda.build_lattice(device_image, 30.0, 13.0, stream, capacity=200_000)
+        *lattice, status = cuda.build_lattice(device_image, 30.0, 13.0, stream, capacity=200_000)
         options = {"reverse": False, "deterministic": False, "status": status}
-        out = torch_cuda.filter_values(values, tuple(lattice), stream, **options)
+        out = cuda.filter_values(values, tuple(lattice), stream, **options)
         return out, status
 
     message()
@@ -74,7 +74,7 @@ def test_lattice_and_filter_in_a_cuda_graph(image):
         out, status = message()
     device_image.copy_(image.flip(3).cuda())  # replayed on another image
     graph.replay()
-    expected = torch_ops.bilateral_filter(values.cpu(), *torch_ops.bilateral_lattice(image.flip(3), 30.0, 13.0))
+    expected = operators.bilateral_filter(values.cpu(), *operators.bilateral_lattice(image.flip(3), 30.0, 13.0))
     assert int(status[1]) == 0
     torch.testing.assert_close(out.cpu(), expected, rtol=1e-4, atol=1e-5)
 
@@ -86,7 +86,7 @@ def test_whole_inference_in_one_call_and_a_cuda_graph(image, layout):
     on_gpu = (logits.cuda(), image.cuda(), widths, tuple(t.cuda() for t in tables), 10)
 
     def infer():
-        return torch_cuda.mean_field(*on_gpu, torch.cuda.current_stream().cuda_stream, 200_000)
+        return cuda.mean_field(*on_gpu, torch.cuda.current_stream().cuda_stream, 200_000)
 
     infer()
     graph = torch.cuda.CUDAGraph()

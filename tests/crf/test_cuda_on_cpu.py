@@ -9,7 +9,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from segtool.crf import library, native, torch_cuda, torch_plain
+from segtool.crf import cuda as entries
+from segtool.crf import library, native, plain
 from segtool.errors import SegtoolError
 
 STREAM = 0
@@ -23,11 +24,11 @@ def on_cpu(request):
 
 @pytest.fixture(params=[1, 77])
 def cuda(on_cpu, monkeypatch, request):
-    """`torch_cuda`, with such a library under it."""
+    """`segtool.crf.cuda`, with such a library under it."""
     lib, _ = on_cpu
     lib.segtool_cuda_on_cpu_order(request.param)
     monkeypatch.setattr(library, "library", lambda: lib)
-    return torch_cuda
+    return entries
 
 
 def native_spatial(values, sigma):
@@ -74,7 +75,7 @@ def test_same_filter_as_on_the_cpu(cuda, case, deterministic, layout):
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_room_to_spare_changes_nothing(cuda, monkeypatch, deterministic):
     # Whatever lies in memory that is not used: nobody may look at it.
-    monkeypatch.setattr(torch_cuda, "_workspace", lambda size, device: torch.full((size,), 0xFF, dtype=torch.uint8))
+    monkeypatch.setattr(cuda, "_workspace", lambda size, device: torch.full((size,), 0xFF, dtype=torch.uint8))
     image, alpha, beta = IMAGES["batch"]
     values = torch.rand(3, 4, 20, 21)
     options = {"reverse": False, "deterministic": deterministic}
@@ -137,7 +138,7 @@ def test_memory_out_of_line_is_refused(cuda, monkeypatch):
     values, options = torch.rand(1, 1, 25, 31), {"reverse": False, "deterministic": False}
     with pytest.raises(SegtoolError, match="vertex and weight must be aligned to 8 bytes"):
         cuda.filter_values(values, (vertex, aside, neighbor), STREAM, **options)
-    monkeypatch.setattr(torch_cuda, "_workspace", lambda size, device: torch.empty(size + 8, dtype=torch.uint8)[8:])
+    monkeypatch.setattr(cuda, "_workspace", lambda size, device: torch.empty(size + 8, dtype=torch.uint8)[8:])
     with pytest.raises(SegtoolError, match="workspace must be aligned to 16 bytes"):
         cuda.filter_values(values, (vertex, weight, neighbor), STREAM, **options)
 
@@ -193,11 +194,11 @@ def test_spatial_kernel_and_update(cuda, layout, shape):
     for sigma in (0.4, 3.0, 50.0):
         got = cuda.spatial_filter(values[0], sigma, STREAM)
         assert got.stride() == values[0].stride()
-        torch.testing.assert_close(got, torch_plain.spatial_filter(values[0], sigma), atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(got, plain.spatial_filter(values[0], sigma), atol=2e-6, rtol=1e-5)
     for normalize in (True, False):
         got = cuda.mean_field_update([*values, *tables], normalize, STREAM)
         assert got.stride() == values[0].stride()
-        expected = torch_plain.mean_field_update(*values, *tables, normalize)
+        expected = plain.mean_field_update(*values, *tables, normalize)
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -287,9 +288,9 @@ def test_onnxruntime_runs_the_cuda_kernels(on_cpu):
     expected = native.bilateral_filter(values, native.bilateral_lattice(image, 20.0, 20.0))
     np.testing.assert_allclose(filtered, expected, rtol=1e-4, atol=1e-6)
     values, expected, table = (torch.from_numpy(a) for a in (values, expected, table))
-    near = torch_plain.spatial_filter(values, 2.0)
+    near = plain.spatial_filter(values, 2.0)
     np.testing.assert_allclose(
-        q, torch_plain.mean_field_update(values, near, expected, table, table, True), rtol=1e-4, atol=1e-6
+        q, plain.mean_field_update(values, near, expected, table, table, True), rtol=1e-4, atol=1e-6
     )
     with pytest.raises(Exception, match=r"within 0\.\.255"):
         session.run(None, feeds | {"image": image + 300})

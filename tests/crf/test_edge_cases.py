@@ -7,8 +7,8 @@ import torch
 from onnx import TensorProto, helper
 
 from segtool.card import CrfCard
-from segtool.crf import library, native, torch_lattice, torch_ops
-from segtool.crf.torch_reference import exact_filter
+from segtool.crf import library, native, operators, plain
+from segtool.crf.reference import exact_filter
 from segtool.errors import SegtoolError
 from segtool.export.operators import function_bodies
 
@@ -61,7 +61,7 @@ def faces():
         "native": lambda image, values, sigmas: native.bilateral_filter(
             values, native.bilateral_lattice(image, *sigmas)
         ),
-        "torch operators": _torch_face(torch_ops),
+        "torch operators": _torch_face(operators),
         "ONNX Runtime with the library": in_onnxruntime(True),
         "ONNX Runtime with function bodies": in_onnxruntime(False),
     }
@@ -88,7 +88,7 @@ CASES = {
 def test_all_faces_agree(faces, case):
     image, channels, sigmas = case
     values = np.random.default_rng(6).normal(size=(len(image), channels, *image.shape[2:])).astype(np.float32)
-    expected = _torch_face(torch_lattice)(image, values, sigmas)
+    expected = _torch_face(plain)(image, values, sigmas)
     assert np.isfinite(expected).all()
     for name, face in faces.items():
         got = face(image, values, sigmas)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.crf import native, torch_lattice, torch_ops
+from segtool.crf import native, operators, plain
 
 
 def _images():
@@ -37,9 +37,7 @@ def _renumbering(ours, theirs, count):
 @CASES
 def test_same_vertices_weights_and_neighbors(image, alpha, beta):
     ours = native.bilateral_lattice(image, alpha, beta)
-    vertex, weight, neighbor = (
-        t.numpy() for t in torch_lattice.bilateral_lattice(torch.from_numpy(image), alpha, beta)
-    )
+    vertex, weight, neighbor = (t.numpy() for t in plain.bilateral_lattice(torch.from_numpy(image), alpha, beta))
     count = ours.neighbor.shape[2]
     assert neighbor.shape[2] == count
     table = _renumbering(ours.vertex, vertex, count)
@@ -54,10 +52,10 @@ def test_same_filter_and_adjoint(image, alpha, beta):
     n, _, height, width = image.shape
     x, y = random.random((2, n, 11, height, width), dtype=np.float32)
     lattice = native.bilateral_lattice(image, alpha, beta)
-    plain = torch_lattice.bilateral_lattice(torch.from_numpy(image), alpha, beta)
+    portable = plain.bilateral_lattice(torch.from_numpy(image), alpha, beta)
     for reverse in (False, True):
         ours = native.bilateral_filter(x, lattice, reverse)
-        theirs = torch_lattice.bilateral_filter(torch.from_numpy(x), *plain, reverse).numpy()
+        theirs = plain.bilateral_filter(torch.from_numpy(x), *portable, reverse).numpy()
         assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
     forward = np.vdot(native.bilateral_filter(x, lattice).astype(np.float64), y)
     backward = np.vdot(x.astype(np.float64), native.bilateral_filter(y, lattice, reverse=True))
@@ -78,18 +76,18 @@ def test_batch_is_images_side_by_side():
 def test_any_number_of_channels(channels, photo):
     image = torch.from_numpy(photo[:30, :30].copy()).permute(2, 0, 1)[None].float()
     values = torch.rand(1, channels, 30, 30)
-    ours = torch_ops.bilateral_filter(values, *torch_ops.bilateral_lattice(image, 20.0, 8.0))
-    theirs = torch_lattice.bilateral_filter(values, *torch_lattice.bilateral_lattice(image, 20.0, 8.0))
+    ours = operators.bilateral_filter(values, *operators.bilateral_lattice(image, 20.0, 8.0))
+    theirs = plain.bilateral_filter(values, *plain.bilateral_lattice(image, 20.0, 8.0))
     torch.testing.assert_close(ours, theirs)
 
 
 def test_channel_last_values_give_the_same_in_the_same_layout(photo):
     image = torch.from_numpy(photo[:30, :40].copy()).permute(2, 0, 1)[None].float().repeat(2, 1, 1, 1)
     values = torch.rand(2, 11, 30, 40)
-    lattice = torch_ops.bilateral_lattice(image, 20.0, 8.0)
+    lattice = operators.bilateral_lattice(image, 20.0, 8.0)
     for reverse in (False, True):
-        expected = torch_ops.bilateral_filter(values, *lattice, reverse)
-        got = torch_ops.bilateral_filter(values.contiguous(memory_format=torch.channels_last), *lattice, reverse)
+        expected = operators.bilateral_filter(values, *lattice, reverse)
+        got = operators.bilateral_filter(values.contiguous(memory_format=torch.channels_last), *lattice, reverse)
         assert got.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(got, expected)
 

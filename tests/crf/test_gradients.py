@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from segtool.crf import torch_lattice, torch_ops
-from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.crf import operators, plain
+from segtool.crf.reference import gaussian_kernel, mean_field, pixel_features
 
 
 @pytest.fixture
@@ -14,10 +14,10 @@ def image():
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_plain_filter_against_finite_differences(image, reverse):
-    vertex, weight, neighbor = torch_lattice.bilateral_lattice(image, 8.0, 60.0)
+    vertex, weight, neighbor = plain.bilateral_lattice(image, 8.0, 60.0)
     values = torch.rand(1, 2, 9, 11, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda v: torch_lattice.bilateral_filter(v, vertex, weight.double(), neighbor, reverse), (values,)
+        lambda v: plain.bilateral_filter(v, vertex, weight.double(), neighbor, reverse), (values,)
     )
 
 
@@ -26,7 +26,7 @@ def test_native_gradient_is_the_plain_one(image, reverse):
     values = torch.rand(1, 5, 9, 11)
     cotangent = torch.rand(1, 5, 9, 11)
     gradients = []
-    for face in (torch_ops, torch_lattice):
+    for face in (operators, plain):
         lattice = face.bilateral_lattice(image, 8.0, 60.0)
         leaf = values.clone().requires_grad_()
         face.bilateral_filter(leaf, *lattice, reverse).backward(cotangent)
@@ -35,13 +35,13 @@ def test_native_gradient_is_the_plain_one(image, reverse):
 
 
 def test_second_derivative_of_a_linear_filter_vanishes_and_the_graph_allows_it(image):
-    lattice = torch_ops.bilateral_lattice(image, 8.0, 60.0)
+    lattice = operators.bilateral_lattice(image, 8.0, 60.0)
     values = torch.rand(1, 2, 9, 11, requires_grad=True)
-    out = torch_ops.bilateral_filter(values, *lattice)
+    out = operators.bilateral_filter(values, *lattice)
     (first,) = torch.autograd.grad(out.square().sum(), values, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), values)
-    expected = torch_ops.bilateral_filter(torch.ones_like(values), *lattice)
-    expected = 2 * torch_ops.bilateral_filter(expected, *lattice, True)
+    expected = operators.bilateral_filter(torch.ones_like(values), *lattice)
+    expected = 2 * operators.bilateral_filter(expected, *lattice, True)
     torch.testing.assert_close(second, expected)
 
 
@@ -54,8 +54,8 @@ def test_mean_field_reference_against_finite_differences():
 
 
 def test_torch_operators_keep_torchs_contract(image):
-    lattice = torch_ops.bilateral_lattice(image, 8.0, 60.0)
+    lattice = operators.bilateral_lattice(image, 8.0, 60.0)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     values = torch.rand(1, 2, 9, 11, requires_grad=True)
-    torch.library.opcheck(torch_ops.bilateral_lattice, (image, 8.0, 60.0), test_utils=checks)
-    torch.library.opcheck(torch_ops.bilateral_filter, (values, *lattice, False), test_utils=checks)
+    torch.library.opcheck(operators.bilateral_lattice, (image, 8.0, 60.0), test_utils=checks)
+    torch.library.opcheck(operators.bilateral_filter, (values, *lattice, False), test_utils=checks)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from segtool.card import parse_card
-from segtool.crf import torch_lattice
+from segtool.crf import plain
 from segtool.crf.layer import DenseCRF, KernelWidths
-from segtool.crf.torch_reference import gaussian_kernel, mean_field, pixel_features
+from segtool.crf.reference import gaussian_kernel, mean_field, pixel_features
 
 WIDTHS = KernelWidths(1.5, 10.0, 40.0)
 
@@ -49,7 +49,7 @@ def test_gradients_against_finite_differences_in_float64(image):
     float64 on the plain torch lattice, which are themselves checked by finite differences."""
     image = image[:, :, :6, :7].contiguous()
     crf = _random_crf(3)
-    lattice = [t.double() if t.is_floating_point() else t for t in torch_lattice.bilateral_lattice(image, 10.0, 40.0)]
+    lattice = [t.double() if t.is_floating_point() else t for t in plain.bilateral_lattice(image, 10.0, 40.0)]
     spatial = gaussian_kernel(pixel_features(image[0].double(), 1.5))
 
     def in_float64(logits, scale, spatial_table, bilateral_table):
@@ -59,7 +59,7 @@ def test_gradients_against_finite_differences_in_float64(image):
             q = z.softmax(1)
             messages = (
                 (spatial @ q[0].flatten(1).T).T.reshape(q.shape),
-                torch_lattice.bilateral_filter(q, *lattice),
+                plain.bilateral_filter(q, *lattice),
             )
             z = unary
             for message, table in zip(messages, (spatial_table, bilateral_table), strict=True):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.crf import native, torch_mean_field, torch_plain
-from segtool.crf.torch_reference import gaussian_kernel, pixel_features
+from segtool.crf import native, operators, plain
+from segtool.crf.reference import gaussian_kernel, pixel_features
 from segtool.errors import SegtoolError
 
 SHAPES = [(2, 11, 13, 37), (1, 150, 5, 6), (1, 21, 3, 400), (3, 1, 1, 1), (1, 8, 1, 9)]
@@ -33,7 +33,7 @@ def in_double(inputs, normalize):
 @pytest.mark.parametrize("tables", ["full", "potts", "potts and full", "full and potts"])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("face", [torch_mean_field, torch_plain])
+@pytest.mark.parametrize("face", [operators, plain])
 def test_an_update_is_its_formula(face, shape, tables, normalize, layout):
     inputs = example(shape, tables)
     values = [t.contiguous(memory_format=layout) for t in inputs[:3]]
@@ -62,7 +62,7 @@ def test_its_gradients_are_those_of_the_formula(normalize):
     inputs = example((2, 3, 4, 5))
     cotangent = torch.randn(2, 3, 4, 5)
     gradients = []
-    for function in (torch_mean_field.mean_field_update, lambda *i: in_double((*i[:-1],), i[-1])):
+    for function in (operators.mean_field_update, lambda *i: in_double((*i[:-1],), i[-1])):
         leaves = [t.clone().requires_grad_() for t in inputs]
         (function(*leaves, normalize) * cotangent).sum().backward()
         gradients.append([leaf.grad for leaf in leaves])
@@ -73,7 +73,7 @@ def test_its_gradients_are_those_of_the_formula(normalize):
 def test_scores_far_apart_and_not_finite():
     z = torch.tensor([[1000.0, -1000.0, 999.0], [0.0, float("nan"), 0.0], [-300.0, -300.0, -300.0]])
     unary, nothing, table = z.T[None, :, None].contiguous(), torch.zeros(1, 3, 1, 3), torch.zeros(3, 3)
-    q = torch_mean_field.mean_field_update(unary, nothing, nothing, table, table, True)[0, :, 0].T
+    q = operators.mean_field_update(unary, nothing, nothing, table, table, True)[0, :, 0].T
     torch.testing.assert_close(q[0], z[0].softmax(0), atol=1e-7, rtol=1e-6)
     assert q[1].isnan().all()
     torch.testing.assert_close(q[2], torch.full((3,), 1 / 3))
@@ -82,11 +82,11 @@ def test_scores_far_apart_and_not_finite():
 def test_tables_and_messages_of_other_shapes_are_refused():
     unary, spatial, bilateral, a, b = example((1, 3, 4, 5))
     with pytest.raises(SegtoolError, match=r"compatibilities must be float32 \[3,3\]"):
-        torch_mean_field.mean_field_update(unary, spatial, bilateral, a[:2], b, True)
+        operators.mean_field_update(unary, spatial, bilateral, a[:2], b, True)
     with pytest.raises(SegtoolError, match="values must be float32"):
-        torch_mean_field.mean_field_update(unary, spatial[:, :, :3], bilateral, a, b, True)
+        operators.mean_field_update(unary, spatial[:, :, :3], bilateral, a, b, True)
     with pytest.raises(SegtoolError, match="not empty"):
-        torch_mean_field.mean_field_update(*(t[:0] for t in (unary, spatial, bilateral)), a, b, True)
+        operators.mean_field_update(*(t[:0] for t in (unary, spatial, bilateral)), a, b, True)
 
 
 def dense_mean_field(logits, image, widths, tables, iterations):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segtool.crf import native
-from segtool.crf.torch_reference import exact_filter, gaussian_kernel, mean_field, pixel_features
+from segtool.crf.reference import exact_filter, gaussian_kernel, mean_field, pixel_features
 
 CASES = ["strong", "mild"]
 

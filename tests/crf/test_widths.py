@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.crf import torch_ops, torch_widths
-from segtool.crf.torch_reference import exact_filter, gaussian_kernel, pixel_features
+from segtool.crf import operators
+from segtool.crf.reference import exact_filter, gaussian_kernel, pixel_features
+from segtool.crf.widths import _positions, _Terms, learnable_bilateral_filter, learnable_spatial_filter
 
 STEP = 1e-4
 
@@ -33,7 +34,7 @@ def _difference(image, values, cotangent, widths, index):
 def test_spatial_width(example, gamma):
     image, values, cotangent = example
     width = torch.tensor(gamma, requires_grad=True)
-    torch_widths.spatial_filter(values, width).backward(cotangent)
+    learnable_spatial_filter(values, width).backward(cotangent)
     assert float(width.grad) == pytest.approx(_difference(image, values, cotangent, [gamma], 0), rel=1e-3)
 
 
@@ -48,8 +49,8 @@ def test_formula_with_the_exact_kernel_in_place_of_the_lattice(example):
     def apply(v):
         return (kernel @ v.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(v.shape)
 
-    terms = torch_widths._Terms(apply, values, apply(values), cotangent, apply(cotangent), degree.sqrt())
-    groups = (torch_widths._positions(values), (image - 100).unbind(0))
+    terms = _Terms(apply, values, apply(values), cotangent, apply(cotangent), degree.sqrt())
+    groups = (_positions(values), (image - 100).unbind(0))
     for index, group in enumerate(groups):
         got = float(terms.width_gradient(group, torch.tensor(widths[index], dtype=torch.float64)))
         assert got == pytest.approx(_difference(image, values, cotangent, widths, index), rel=1e-5)
@@ -62,18 +63,18 @@ def test_bilateral_widths_of_the_lattice(shared, name):
     image = torch.from_numpy(case["image"][20:80, 30:100].copy()).permute(2, 0, 1).float()
     logits = torch.from_numpy(case["logits"][:, 20:80, 30:100].copy())[None]
     widths = [torch.tensor(w, requires_grad=True) for w in (20.0, 8.0)]
-    lattice = torch_ops.bilateral_lattice(image[None], 20.0, 8.0)
+    lattice = operators.bilateral_lattice(image[None], 20.0, 8.0)
     values = logits.softmax(1)
-    torch_widths.bilateral_filter(values, lattice, image[None], *widths).backward(values)
+    learnable_bilateral_filter(values, lattice, image[None], *widths).backward(values)
     for index, width in enumerate(widths):
         assert float(width.grad) == pytest.approx(_difference(image, values, values, [20.0, 8.0], index), rel=0.17)
 
 
 def test_values_take_the_filters_own_gradient(example):
     image, values, cotangent = example
-    lattice = torch_ops.bilateral_lattice(image[None], 10.0, 30.0)
+    lattice = operators.bilateral_lattice(image[None], 10.0, 30.0)
     alpha, beta = torch.tensor(10.0, requires_grad=True), torch.tensor(30.0, requires_grad=True)
     a, b = values.clone().requires_grad_(), values.clone().requires_grad_()
-    torch_widths.bilateral_filter(a, lattice, image[None], alpha, beta).backward(cotangent)
-    torch_ops.bilateral_filter(b, *lattice).backward(cotangent)
+    learnable_bilateral_filter(a, lattice, image[None], alpha, beta).backward(cotangent)
+    operators.bilateral_filter(b, *lattice).backward(cotangent)
     assert torch.equal(a.grad, b.grad)

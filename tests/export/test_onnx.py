@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from segtool.card import METADATA_KEY, CrfCard, parse_card
 from segtool.cli import cli
-from segtool.crf import library, torch_lattice
+from segtool.crf import library, plain
 from segtool.errors import SegtoolError
 from segtool.export.difference import Case
 from segtool.export.onnx_export import export_onnx
@@ -72,14 +72,14 @@ def test_operators_in_onnx_runtime(operator_model, photo, shape, with_library):
     values = random.random((2, 5, *shape), dtype=np.float32)
     session = _session(operator_model, with_library)
     vertex, weight, neighbor, filtered = session.run(None, {"image": image, "values": values})
-    plain = torch_lattice.bilateral_lattice(torch.from_numpy(image), ALPHA, BETA)
-    expected = torch_lattice.bilateral_filter(torch.from_numpy(values), *plain).numpy()
+    lattice = plain.bilateral_lattice(torch.from_numpy(image), ALPHA, BETA)
+    expected = plain.bilateral_filter(torch.from_numpy(values), *lattice).numpy()
     assert np.linalg.norm(filtered - expected) <= 1e-5 * np.linalg.norm(expected)
-    assert neighbor.shape == tuple(plain[2].shape)
+    assert neighbor.shape == tuple(lattice[2].shape)
     if not with_library:  # the body numbers vertices as the plain lattice does
-        np.testing.assert_array_equal(vertex, plain[0])
-        np.testing.assert_array_equal(neighbor, plain[2])
-    np.testing.assert_allclose(weight, plain[1], rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(vertex, lattice[0])
+        np.testing.assert_array_equal(neighbor, lattice[2])
+    np.testing.assert_allclose(weight, lattice[1], rtol=1e-5, atol=1e-7)
 
 
 def test_portable_body_is_deterministic(operator_model, photo):

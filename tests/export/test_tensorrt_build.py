@@ -23,7 +23,7 @@ PROFILE = Profile(min=(1, 32, 32, 3), opt=(1, 64, 64, 3), max=(2, 128, 128, 3))
 @pytest.fixture(autouse=True)
 def schemas():
     """The operators' schemas are known, as they are after an export in the same process."""
-    import segtool.crf.torch_ops  # noqa: F401
+    import segtool.crf.operators  # noqa: F401
 
     translation_table()
 

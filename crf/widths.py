@@ -17,15 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segtool.crf import torch_mean_field, torch_ops, torch_plain
+from segtool.crf import operators, plain
 from segtool.crf.geometry import NARROWING
 
 Lattice = tuple[Tensor, Tensor, Tensor]
 Filter = Callable[[Tensor], Tensor]
 
 
-def bilateral_filter(values: Tensor, lattice: Lattice, image: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """`torch_ops.bilateral_filter` with gradients for alpha and beta.
+def learnable_bilateral_filter(values: Tensor, lattice: Lattice, image: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """`operators.bilateral_filter` with gradients for alpha and beta.
 
     Args:
         values: float32 [N,C,H,W].
@@ -37,8 +37,8 @@ def bilateral_filter(values: Tensor, lattice: Lattice, image: Tensor, alpha: Ten
     return _BilateralFilter.apply(values, *lattice, image, alpha, beta)  # type: ignore[no-any-return]
 
 
-def spatial_filter(values: Tensor, gamma: Tensor) -> Tensor:
-    """`torch_mean_field.spatial_filter` of values [N,C,H,W] with a gradient for gamma (scalar, pixels)."""
+def learnable_spatial_filter(values: Tensor, gamma: Tensor) -> Tensor:
+    """`operators.spatial_filter` of values [N,C,H,W] with a gradient for gamma (scalar, pixels)."""
     return _SpatialFilter.apply(values, gamma)  # type: ignore[no-any-return]
 
 
@@ -54,7 +54,7 @@ class _BilateralFilter(torch.autograd.Function):
         alpha: Tensor,
         beta: Tensor,
     ) -> Tensor:
-        out = torch_ops.bilateral_filter(values, vertex, weight, neighbor)
+        out = operators.bilateral_filter(values, vertex, weight, neighbor)
         ctx.save_for_backward(values, vertex, weight, neighbor, image, alpha, beta)
         return out
 
@@ -62,15 +62,15 @@ class _BilateralFilter(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
         values, vertex, weight, neighbor, image, alpha, beta = ctx.saved_tensors  # type: ignore[attr-defined]
-        adjoint = torch_ops.bilateral_filter(gradient, vertex, weight, neighbor, True)
-        wide = torch_ops.bilateral_lattice(image, float(alpha) / NARROWING, float(beta) / NARROWING)
+        adjoint = operators.bilateral_filter(gradient, vertex, weight, neighbor, True)
+        wide = operators.bilateral_lattice(image, float(alpha) / NARROWING, float(beta) / NARROWING)
 
         def apply(v: Tensor) -> Tensor:
-            return torch_ops.bilateral_filter(v, *wide)
+            return operators.bilateral_filter(v, *wide)
 
         # A pixel's barycentric weights sum to one, so its weights sum to D^-1/2.
         root_degree = wide[1].sum(1).reciprocal().reshape(values[:, :1].shape)
-        pulled_back = torch_ops.bilateral_filter(gradient, *wide, True)
+        pulled_back = operators.bilateral_filter(gradient, *wide, True)
         terms = _Terms(apply, values, apply(values), gradient, pulled_back, root_degree)
         d_alpha = terms.width_gradient(_positions(values), alpha)
         d_beta = terms.width_gradient((image - 127.5).unbind(1), beta)
@@ -80,7 +80,7 @@ class _BilateralFilter(torch.autograd.Function):
 class _SpatialFilter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor, gamma: Tensor) -> Tensor:
-        out = torch_mean_field.spatial_filter(values, float(gamma))
+        out = operators.spatial_filter(values, float(gamma))
         ctx.save_for_backward(values, out, gamma)
         return out
 
@@ -90,9 +90,9 @@ class _SpatialFilter(torch.autograd.Function):
         values, out, gamma = ctx.saved_tensors  # type: ignore[attr-defined]
 
         def apply(v: Tensor) -> Tensor:
-            return torch_mean_field.spatial_filter(v, float(gamma))
+            return operators.spatial_filter(v, float(gamma))
 
-        root_degree = torch_plain.degree(values, float(gamma)).sqrt()
+        root_degree = plain.degree(values, float(gamma)).sqrt()
         adjoint = apply(gradient)  # the kernel is symmetric
         terms = _Terms(apply, values, out, gradient, adjoint, root_degree)
         return adjoint, terms.width_gradient(_positions(values), gamma)

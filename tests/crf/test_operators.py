@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.crf import torch_mean_field, torch_ops
+from segtool.crf import operators
 from segtool.errors import SegtoolError
 
 
@@ -14,7 +14,7 @@ def image(photo):
 
 def test_torch_accepts_the_operators(image):
     values, near, alike = (torch.rand(1, 2, 20, 24, requires_grad=True) for _ in range(3))
-    lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
+    lattice = operators.bilateral_lattice(image, 10.0, 20.0)
     tables = [torch.rand(2, 2, requires_grad=True) for _ in range(2)]
     torch.library.opcheck(torch.ops.segtool.spatial_filter.default, (values, 1.5))
     for normalize in (True, False):
@@ -26,12 +26,12 @@ def test_torch_accepts_the_operators(image):
 
 
 def test_autocast_computes_in_float32(image):
-    lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
+    lattice = operators.bilateral_lattice(image, 10.0, 20.0)
     values = torch.rand(1, 3, 20, 24).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        bilateral, spatial = torch_ops.bilateral_filter(values, *lattice), torch_mean_field.spatial_filter(values, 2.0)
+        bilateral, spatial = operators.bilateral_filter(values, *lattice), operators.spatial_filter(values, 2.0)
     assert bilateral.dtype == spatial.dtype == torch.float32
-    torch.testing.assert_close(bilateral, torch_ops.bilateral_filter(values.float(), *lattice))
+    torch.testing.assert_close(bilateral, operators.bilateral_filter(values.float(), *lattice))
     (bilateral + spatial).sum().backward()
     assert values.grad is not None
     assert values.grad.dtype == torch.bfloat16
@@ -39,8 +39,8 @@ def test_autocast_computes_in_float32(image):
 
 def test_compiled_it_is_one_graph_with_the_same_result(image):
     def message(image, values):
-        lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
-        return torch_ops.bilateral_filter(values.softmax(1), *lattice) + torch_mean_field.spatial_filter(values, 1.5)
+        lattice = operators.bilateral_lattice(image, 10.0, 20.0)
+        return operators.bilateral_filter(values.softmax(1), *lattice) + operators.spatial_filter(values, 1.5)
 
     values = torch.rand(1, 3, 20, 24)
     compiled = torch.compile(message, fullgraph=True, backend="aot_eager")
@@ -48,23 +48,23 @@ def test_compiled_it_is_one_graph_with_the_same_result(image):
 
 
 def test_a_lattice_of_another_image_is_refused(image):
-    lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
+    lattice = operators.bilateral_lattice(image, 10.0, 20.0)
     with pytest.raises(SegtoolError, match="different images"):
-        torch_ops.bilateral_filter(torch.rand(1, 3, 21, 24), *lattice)
+        operators.bilateral_filter(torch.rand(1, 3, 21, 24), *lattice)
     with pytest.raises(SegtoolError, match="different images"):
-        torch_ops.bilateral_filter(torch.rand(1, 3, 20, 24), lattice[0], lattice[1], lattice[2][0])
+        operators.bilateral_filter(torch.rand(1, 3, 20, 24), lattice[0], lattice[1], lattice[2][0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32])
 def test_other_dtypes_are_refused_and_never_misread(image, dtype):
-    lattice = torch_ops.bilateral_lattice(image, 10.0, 20.0)
+    lattice = operators.bilateral_lattice(image, 10.0, 20.0)
     values = torch.ones(1, 3, 20, 24, dtype=dtype)
     with pytest.raises(SegtoolError, match="must be float32"):
-        torch_ops.bilateral_filter(values, *lattice)
+        operators.bilateral_filter(values, *lattice)
     with pytest.raises(SegtoolError, match="must be float32"):
-        torch_mean_field.spatial_filter(values, 1.0)
+        operators.spatial_filter(values, 1.0)
 
 
 def test_a_lattice_needs_three_channels():
     with pytest.raises(SegtoolError, match=r"\[N,3,H,W\]"):
-        torch_ops.bilateral_lattice(torch.rand(1, 4, 8, 8), 10.0, 20.0)
+        operators.bilateral_lattice(torch.rand(1, 4, 8, 8), 10.0, 20.0)
