@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/de
 BIN := .venv/bin
 READY := .venv/.ready
 NVCC := build/cuda/.ready
-NATIVE := $(wildcard crf/native/*)
+NATIVE := $(wildcard crf/native/* evaluation/native/*)
 
 # PyTorch's threads that wait sleep, as under the command line: tests beside another process would take three times as long.
 export OMP_WAIT_POLICY ?= passive

@@ -1,15 +1,13 @@
 """Finding and loading the native library, and the types of its C interface (`native/api.h`)."""
 
 import ctypes
-import sys
 from functools import cache
 from pathlib import Path
 
 from segtool.errors import SegtoolError
+from segtool.native_library import native_library
 
 OVERFLOW, BAD_LEVEL = 1, 2  # bits of a CUDA lattice's status[1]
-_SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
-_NAME = f"libsegtool_bilateral{_SUFFIX}"
 _I64, _F64, _PTR, _INT = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int
 _SIZES, _SIGMAS = [_I64] * 3, [_F64] * 2
 _ARGUMENTS = {
@@ -21,9 +19,6 @@ _ARGUMENTS = {
     "segtool_spatial_filter": [_PTR] + [_I64] * 4 + [_F64, _PTR],
     "segtool_mean_field_update": [_PTR] * 5 + [_I64] * 3 + [_INT, _INT, _PTR],
     "segtool_mean_field": [_PTR, _PTR] + [_I64] * 4 + [_F64] * 3 + [_PTR, _PTR, _INT, _PTR],
-    "segtool_count_pixels": [_PTR] * 4 + [_I64, _INT, _INT, _INT, _PTR, _PTR],
-    "segtool_boundary_bands": [_PTR, _PTR, _I64, _I64, _PTR, _INT, _PTR],
-    "segtool_match_boundaries": [_PTR, _PTR, _PTR, _I64, _I64, _PTR, _INT, _PTR],
     "segtool_cuda_lattice_workspace": [*_SIZES, _I64],
     "segtool_cuda_lattice_insert": [_PTR, *_SIZES, *_SIGMAS, _I64] + [_PTR] * 5,
     "segtool_cuda_lattice_link": [_PTR, *_SIZES, *_SIGMAS, _I64, _I64] + [_PTR] * 6,
@@ -43,16 +38,7 @@ def library_path() -> Path:
     Raises:
         SegtoolError: it was not built.
     """
-    import segtool.crf
-
-    for folder in segtool.crf.__path__:
-        if (path := Path(folder) / _NAME).is_file():
-            return path
-    # An editable install keeps compiled files beside the installed packages, not beside the sources.
-    for folder in sys.path:
-        if (path := Path(folder) / "segtool" / "crf" / _NAME).is_file():
-            return path
-    raise SegtoolError("the native library was not found", where=_NAME, mend="reinstall segtool: pip install .")
+    return native_library("segtool.crf", "segtool_bilateral")
 
 
 @cache

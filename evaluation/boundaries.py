@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.crf.library import check, library
+from segtool.evaluation.library import call
 
 Labels = NDArray[np.uint8]
 Counts = NDArray[np.int64]
@@ -35,7 +35,7 @@ class Truth:
         bands = np.empty_like(self.labels)
         count = len(self.tolerances)
         addresses = [a.ctypes.data for a in (self.labels, self.known, self.tolerances, bands)]
-        check(library().segtool_boundary_bands(*addresses[:2], *bands.shape, addresses[2], count, addresses[3]))
+        call("boundary_bands", *addresses[:2], *bands.shape, addresses[2], count, addresses[3])
         return bands
 
 
@@ -67,5 +67,5 @@ def match_boundaries(predicted: Labels, truth: Truth) -> Counts:
     counts = np.zeros((len(truth.tolerances), 4, 256), np.int64)
     maps = [a.ctypes.data for a in (predicted, truth.labels, truth.known)]
     tolerances = truth.tolerances.ctypes.data, len(truth.tolerances)
-    check(library().segtool_match_boundaries(*maps, *predicted.shape, *tolerances, counts.ctypes.data))
+    call("match_boundaries", *maps, *predicted.shape, *tolerances, counts.ctypes.data)
     return counts[:, :, : truth.classes]

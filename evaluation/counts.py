@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.crf.library import check, library
 from segtool.evaluation.boundaries import Labels, Truth, match_boundaries
+from segtool.evaluation.library import call
 
 TOLERANCES = (1, 2, 4, 8)  # pixels
 CONFIDENCE_BINS = 15
-CONFIDENCE_UNIT = 1 << 16  # confidences are summed as integers of this fraction, see counts_cpu.cpp
+CONFIDENCE_UNIT = 1 << 16  # confidences are summed as integers of this fraction, see counts.cpp
 
 Array = NDArray[np.int64]
 
@@ -62,14 +62,13 @@ def count_image(predicted: Labels, truth: Truth, confidence: NDArray[np.float32]
     cells, calibration = np.zeros((rings, classes**2), np.int64), np.zeros((3, CONFIDENCE_BINS), np.int64)
     inputs = [np.ascontiguousarray(a, np.uint8) for a in (truth.labels, predicted, truth.bands)]
     sure = None if confidence is None else np.ascontiguousarray(confidence, np.float32)
-    check(
-        library().segtool_count_pixels(
-            *(a.ctypes.data for a in inputs),
-            None if sure is None else sure.ctypes.data,
-            truth.labels.size,
-            *(classes, rings, CONFIDENCE_BINS),
-            *(a.ctypes.data for a in (cells, calibration)),
-        )
+    call(
+        "count_pixels",
+        *(a.ctypes.data for a in inputs),
+        None if sure is None else sure.ctypes.data,
+        truth.labels.size,
+        *(classes, rings, CONFIDENCE_BINS),
+        *(a.ctypes.data for a in (cells, calibration)),
     )
     confusion = cells.sum(0)
     return Counts(

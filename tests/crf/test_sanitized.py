@@ -10,10 +10,12 @@ from .compiler import SOURCES, compiled, compiled_by_nvcc
 
 HOST = ["api", "threads", "mean_field_cpu"]
 HOST += [f"{name}_cpu" for name in ("lattice", "filter", "spatial", "update_rows", "update_planes")]
-CPU = [*(SOURCES / f"{name}.cpp" for name in [*HOST, "counts_cpu"]), Path(__file__).parent / "sanitized" / "drive.cpp"]
+COUNTS = Path(__file__).parents[2] / "evaluation" / "native"
+DRIVER = Path(__file__).parent / "sanitized" / "drive.cpp"
+CPU = [*(SOURCES / f"{name}.cpp" for name in HOST), COUNTS / "counts.cpp", DRIVER]
 CUDA = [SOURCES / f"{name}_cuda.cu" for name in ("lattice", "filter", "spatial", "update", "mean_field")]
 # Versions of functions are chosen before the sanitizers are ready: the portable code is what is checked.
-FLAGS = ["-g", "-DSEGTOOL_NO_CLONES"]
+FLAGS = ["-g", "-DSEGTOOL_NO_CLONES", f"-I{COUNTS}"]
 
 
 def _driver(out: Path, *flags: str) -> Path:

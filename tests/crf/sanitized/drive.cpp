@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api.h"
+#include "counts.h"
 
 namespace {
 

@@ -1,13 +1,16 @@
-// Counting the pixels and matching the boundaries of label maps: not a part of the operator, but what evaluation
-// spends its time on, and this is the library that has compiled code.
+#include "counts.h"
+
 #include <algorithm>
 #include <cstring>
 #include <new>
 #include <vector>
 
-#include "api.h"
-#include "errors.h"
-#include "lanes.h"
+// Compiled for several x86-64 instruction sets and chosen when the library is loaded.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(SEGTOOL_NO_CLONES)
+#define SEGTOOL_COUNT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define SEGTOOL_COUNT_CLONES
+#endif
 
 namespace {
 
@@ -51,7 +54,7 @@ class Calibration {
 };
 
 // out[i] = labels[i] where one of its neighbours has another label and a boundary can be known, else kNone.
-SEGTOOL_CLONES void boundary_row(const uint8_t* labels, const uint8_t* above, const uint8_t* below,
+SEGTOOL_COUNT_CLONES void boundary_row(const uint8_t* labels, const uint8_t* above, const uint8_t* below,
                                  const uint8_t* known, int64_t width, uint8_t* out) {
   const auto keep = [&](int64_t x, uint8_t left, uint8_t right) __attribute__((always_inline)) {
     const uint8_t l = labels[x];
@@ -144,7 +147,7 @@ void match(const BoundaryMap& own, const BoundaryMap& other, const std::vector<O
 }
 
 // out[i] = min over |d| <= reach of in[i + d * step] + d^2, for `count` values; `in` may be read that far outside.
-SEGTOOL_CLONES void nearest_along(const uint16_t* __restrict in, int64_t step, int64_t reach, int64_t count,
+SEGTOOL_COUNT_CLONES void nearest_along(const uint16_t* __restrict in, int64_t step, int64_t reach, int64_t count,
                                   uint16_t* __restrict out) {
   std::copy_n(in, count, out);
   for (int64_t d = 1; d <= reach; ++d) {
@@ -157,9 +160,9 @@ SEGTOOL_CLONES void nearest_along(const uint16_t* __restrict in, int64_t step, i
 }
 
 int check(int64_t height, int64_t width, const int64_t* tolerances, int count) {
-  if (height < 1 || width < 1 || count < 1) return segtool::fail("boundaries: every size must be at least 1");
+  if (height < 1 || width < 1 || count < 1) return SEGTOOL_BAD_SIZE;
   if (tolerances[0] < 0 || tolerances[count - 1] > kLargestReach || !std::is_sorted(tolerances, tolerances + count)) {
-    return segtool::fail("boundaries: tolerances must be ascending, from 0 to 120 pixels");
+    return SEGTOOL_BAD_TOLERANCES;
   }
   return 0;
 }
@@ -171,7 +174,7 @@ int segtool_count_pixels(const uint8_t* truth, const uint8_t* predicted, const u
   for (int64_t i = 0; i < pixels; ++i) {
     const int t = truth[i], p = predicted[i];
     if (t >= classes) continue;
-    if (p >= classes || band[i] >= bands) return segtool::fail("counts: a class or band is out of range");
+    if (p >= classes || band[i] >= bands) return SEGTOOL_BAD_LABEL;
     ++cells[(int64_t(band[i]) * classes + t) * classes + p];
   }
   if (!confidence) return 0;
@@ -182,12 +185,12 @@ int segtool_count_pixels(const uint8_t* truth, const uint8_t* predicted, const u
   found.add_to(calibration);
   return 0;
 } catch (const std::bad_alloc&) {
-  return segtool::fail("out of memory while counting");
+  return SEGTOOL_OUT_OF_MEMORY;
 }
 
 int segtool_boundary_bands(const uint8_t* labels, const uint8_t* known, int64_t height, int64_t width,
                            const int64_t* widths, int count, uint8_t* bands) try {
-  if (check(height, width, widths, count)) return 1;
+  if (const int refused = check(height, width, widths, count)) return refused;
   const int64_t reach = widths[count - 1];
   const uint16_t far = uint16_t((reach + 1) * (reach + 1));
   const BoundaryMap map(labels, known, height, width, 0);
@@ -205,12 +208,12 @@ int segtool_boundary_bands(const uint8_t* labels, const uint8_t* known, int64_t 
   }
   return 0;
 } catch (const std::bad_alloc&) {
-  return segtool::fail("out of memory while measuring distances");
+  return SEGTOOL_OUT_OF_MEMORY;
 }
 
 int segtool_match_boundaries(const uint8_t* predicted, const uint8_t* truth, const uint8_t* known, int64_t height,
                              int64_t width, const int64_t* tolerances, int count, int64_t* counts) try {
-  if (check(height, width, tolerances, count)) return 1;
+  if (const int refused = check(height, width, tolerances, count)) return refused;
   const int64_t reach = tolerances[count - 1];
   const BoundaryMap p(predicted, known, height, width, reach), t(truth, known, height, width, reach);
   const std::vector<Offset> near = offsets(tolerances, count, p.stride);
@@ -219,5 +222,5 @@ int segtool_match_boundaries(const uint8_t* predicted, const uint8_t* truth, con
   match(t, p, near, count, counts + 2 * 256, counts + 3 * 256, step);
   return 0;
 } catch (const std::bad_alloc&) {
-  return segtool::fail("out of memory while matching boundaries");
+  return SEGTOOL_OUT_OF_MEMORY;
 }
