@@ -26,15 +26,9 @@ def open_model(
     """A run folder or checkpoint in PyTorch, an .onnx or .engine file in its runtime.
 
     Raises:
-        SegtoolError: unreadable; or an exported file is to see anything but whole images.
+        SegtoolError: unreadable.
     """
     if model.suffix in (".onnx", ".engine"):
-        if views:
-            raise SegtoolError(
-                "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
-                where=model,
-                mend="give the run folder or checkpoint that it was exported from",
-            )
         import segtool.runtime
 
         deployed = segtool.runtime.load(model, backend=backend, native=native, threads=threads)
@@ -49,6 +43,25 @@ def open_model(
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
     return TorchPredictor(segmenter, views=views or WHOLE), card
+
+
+def views_of(model: Path, slide: int | None, stride: int | None, augment: str | None) -> "Views | None":
+    """What of an image the network is shown, see `parse_views`; None: the whole of it.
+
+    Raises:
+        SegtoolError: options without a meaning; or an exported file is to see anything but whole images.
+    """
+    if (slide, stride, augment) == (None, None, None):
+        return None
+    if model.suffix in (".onnx", ".engine"):
+        raise SegtoolError(
+            "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
+            where=model,
+            mend="give the run folder or checkpoint that it was exported from",
+        )
+    from segtool.train.views import parse_views
+
+    return parse_views(slide, stride, augment)
 
 
 def weights_of(model: Path) -> Path:
