@@ -23,14 +23,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy cannot see an editable install, so it is given the sources laid out as they are installed.
 types: $(READY)
-	$(BIN)/python tests/lay_out.py build/typed
-	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p segtool
+	$(BIN)/mypy -p segtool
 
 imports: $(READY)
-	$(BIN)/python tests/lay_out.py build/typed
-	cd build/typed && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+	$(BIN)/lint-imports
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
