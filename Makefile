@@ -8,13 +8,16 @@ NATIVE := $(wildcard crf/native/* evaluation/native/*)
 # PyTorch's threads that wait sleep, as under the command line: tests beside another process would take three times as long.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: quickstart test test-slow lint types imports format clean
+.PHONY: quickstart test test-slow check lint types imports docs format clean
 
 quickstart: $(READY)
 	$(BIN)/segtool quickstart --out runs/quickstart
 
-test: lint types imports $(NVCC)
+test: check
 	$(BIN)/pytest -m "not slow and not gpu"
+
+# What takes seconds. For the tests of one part: .venv/bin/pytest tests/data -m "not slow"
+check: lint types imports
 
 test-slow: $(READY) $(NVCC)
 	$(BIN)/pytest -m "slow and not gpu"
@@ -28,6 +31,10 @@ types: $(READY)
 
 imports: $(READY)
 	$(BIN)/lint-imports
+
+# The documentation site, in build/site; every warning is an error, links are checked.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -174,8 +174,11 @@ def mean_field_update(
     """What an iteration does at each pixel once the messages are there: compatibility transform, local update, softmax.
 
     Args:
-        unary, spatial, bilateral: logits and the two kernels' messages, float32 [N,C,H,W].
-        spatial_table, bilateral_table: compatibilities, float32 [C,C].
+        unary: logits, float32 [N,C,H,W].
+        spatial: message of the spatial kernel, of the same shape.
+        bilateral: message of the bilateral kernel, of the same shape.
+        spatial_table: compatibility of the spatial kernel, float32 [C,C].
+        bilateral_table: that of the bilateral kernel.
         normalize: whether the result is a softmax over the classes.
 
     Returns:

@@ -16,7 +16,7 @@ from segtool.errors import SegtoolError
 STREAM = 0
 
 
-@pytest.fixture(params=["emulated", "emulated_ptx"], ids=["source", "PTX"])
+@pytest.fixture(params=["emulated", pytest.param("emulated_ptx", marks=pytest.mark.slow)], ids=["source", "PTX"])
 def on_cpu(request):
     """The library with the CUDA entries running on the CPU, and its path."""
     return request.getfixturevalue(request.param)

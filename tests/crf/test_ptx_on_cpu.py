@@ -7,6 +7,7 @@ import pytest
 
 from .compiler import PTX_STAND_IN, compiled_by_nvcc
 
+pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
