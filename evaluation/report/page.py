@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from segtool.card import ClassInfo
@@ -14,16 +13,15 @@ from segtool.evaluation.counts import TOLERANCES
 from segtool.evaluation.evaluate import Evaluation
 from segtool.evaluation.plots import inline_svg
 from segtool.evaluation.report.image_cards import Card
+from segtool.evaluation.report.templates import fill
 from segtool.evaluation.scores import SetScores, class_scores
-from segtool.files import write_text
 
 _NARROW = 8.5  # inches; figures up to that lie side by side
 
 
 def write_page(path: Path, **content: Any) -> None:
-    """Fills report/page.html; see there for what it wants."""
-    environment = Environment(loader=PackageLoader("segtool.evaluation", "report"), autoescape=select_autoescape())
-    write_text(path, environment.get_template("page.html").render(**content))
+    """Fills page.html; see there for what it wants."""
+    fill("page.html", path, **content)
 
 
 def page_data(cards: Sequence[Card], classes: Sequence[ClassInfo], **more: Any) -> str:

@@ -9,6 +9,7 @@ from .compiler import PTX_STAND_IN, compiled_by_nvcc
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("faults") / "libfaults.so"
