@@ -163,7 +163,8 @@ def export_crf(classes: int, path: Path) -> None:
     import torch
 
     from segtool.crf.layer import DenseCRF, KernelWidths
-    from segtool.export.operators import function_bodies, translation_table
+    from segtool.export.bodies import function_bodies
+    from segtool.export.operators import translation_table
     from segtool.export.tidy import tidy
     from segtool.export.trace import trace
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from segtool.data.base import SegmentationDataset, even_choice
-from segtool.images import RGB, overlay, scaled_to_width
+from segtool.drawing import overlay, scaled_to_width
+from segtool.images import RGB
 
 
 def contact_sheet(dataset: SegmentationDataset, count: int, columns: int = 4, width: int = 320) -> RGB:

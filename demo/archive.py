@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from segtool.card import ModelCard
+from segtool.drawing import as_palette_image, overlay, png_bytes
 from segtool.errors import SegtoolError
-from segtool.images import RGB, as_palette_image, decode_image, overlay, png_bytes
+from segtool.images import RGB, decode_image
 from segtool.prediction import Prediction
 from segtool.sources import left_alone, result_names, said_of, sort_out
 

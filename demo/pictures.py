@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from segtool.card import ModelCard
-from segtool.images import RGB, as_palette_image, data_uri, overlay
+from segtool.drawing import as_palette_image, data_uri, overlay
+from segtool.images import RGB
 from segtool.prediction import Prediction
 
 # Dark blue where the model is unsure, over green, to yellow where it is sure: five points of the viridis map.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
 from segtool.data import Sample
+from segtool.drawing import colorize, overlay, save_image
 from segtool.evaluation.blame import CAUSES
 from segtool.evaluation.diagnosis import KINDS
 from segtool.evaluation.examine import Examined
 from segtool.files import atomic_path
-from segtool.images import colorize, overlay, save_image
 from segtool.prediction import Prediction
 
 _WRONG, _VOID = (220, 40, 40), (0, 0, 0)

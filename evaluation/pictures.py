@@ -1,7 +1,8 @@
 """An image beside its truth and what a model makes of it."""
 
 from segtool.data import Sample
-from segtool.images import RGB, colorize, overlay
+from segtool.drawing import colorize, overlay
+from segtool.images import RGB
 from segtool.prediction import Prediction
 
 _OPACITY = 0.75

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
+from segtool.drawing import colorize, overlay
 from segtool.evaluation.counts import CONFIDENCE_BINS, CONFIDENCE_UNIT, Counts
 from segtool.evaluation.evaluate import Evaluation
 from segtool.evaluation.examine import Examined
 from segtool.evaluation.failures import Failures
 from segtool.evaluation.scores import calibration_error, class_scores
 from segtool.files import atomic_path
-from segtool.images import colorize, overlay
 
 if TYPE_CHECKING:
     import pandas as pd

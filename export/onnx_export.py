@@ -11,11 +11,12 @@ from onnx import ModelProto, helper
 
 from segtool.card import METADATA_KEY, ModelCard, without_crf
 from segtool.export import network
+from segtool.export.bodies import function_bodies
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.int8 import Target, quantize_network
 from segtool.export.network import Placeholder, fill_placeholder
-from segtool.export.operators import DOMAIN, VERSION, function_bodies, translation_table
+from segtool.export.operators import DOMAIN, VERSION, translation_table
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
 from segtool.export.trace import Dims, trace

@@ -10,12 +10,12 @@ from onnx import helper
 
 import segtool.runtime
 from segtool.card import METADATA_KEY, ModelCard, ParityRecord, parse_card
+from segtool.drawing import resized
 from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference, quantised_nodes
 from segtool.export.difference import Case, Difference, Limits
 from segtool.files import atomic_path
-from segtool.images import resized
 from segtool.runtime.backend import Backend
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter

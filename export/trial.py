@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import segtool.runtime
+from segtool.drawing import smooth_noise
 from segtool.errors import SegtoolError
 from segtool.export.difference import Case, Difference
-from segtool.images import smooth_noise
 from segtool.prediction import Prediction
 from segtool.train.networks import Segmenter
 from segtool.train.predict import TorchPredictor

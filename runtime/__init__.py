@@ -38,17 +38,7 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
         SegtoolError: not such a file, the backend cannot run here, or no such number of threads.
     """
     path = Path(path)
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise SegtoolError("threads is not a number of 1 or more", where=repr(threads), mend="None takes all cores")
-    if backend not in get_args(BackendName):
-        raise SegtoolError(f"there is no backend {backend}", mend=f"one of {', '.join(get_args(BackendName))}")
-    if path.suffix not in (".onnx", ".engine"):
-        raise SegtoolError(
-            "the runtime runs .onnx and .engine files", where=path, mend="segtool export RUN writes an .onnx"
-        )
-    if (path.suffix == ".engine") != (backend == "tensorrt") and backend != "auto":
-        mend = "segtool build makes an engine of an .onnx" if backend == "tensorrt" else "give the .onnx file"
-        raise SegtoolError(f"{backend} does not run {path.suffix} files", where=path, mend=mend)
+    _check_options(path, backend, threads)
     if path.suffix == ".engine":
         from segtool.runtime.tensorrt_engine import TensorRTBackend
 
@@ -65,6 +55,20 @@ def load(path: str | Path, *, backend: BackendName = "auto", native: bool = True
                 raise
             warnings.warn(f"going on on the CPU: {error.what}", SegtoolWarning, stacklevel=2)
     return Model(OnnxRuntimeBackend(path, native=native, device="cpu", threads=threads))
+
+
+def _check_options(path: Path, backend: str, threads: object) -> None:
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise SegtoolError("threads is not a number of 1 or more", where=repr(threads), mend="None takes all cores")
+    if backend not in get_args(BackendName):
+        raise SegtoolError(f"there is no backend {backend}", mend=f"one of {', '.join(get_args(BackendName))}")
+    if path.suffix not in (".onnx", ".engine"):
+        raise SegtoolError(
+            "the runtime runs .onnx and .engine files", where=path, mend="segtool export RUN writes an .onnx"
+        )
+    if (path.suffix == ".engine") != (backend == "tensorrt") and backend != "auto":
+        mend = "segtool build makes an engine of an .onnx" if backend == "tensorrt" else "give the .onnx file"
+        raise SegtoolError(f"{backend} does not run {path.suffix} files", where=path, mend=mend)
 
 
 def card_of(path: Path) -> ModelCard:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segtool.card import ModelCard
+from segtool.drawing import label_map_note, overlay, save_image, save_label_map
 from segtool.errors import SegtoolError
 from segtool.files import digest
-from segtool.images import RGB, label_map_note, opened_image, overlay, read_image, save_image, save_label_map
+from segtool.images import RGB, opened_image, read_image
 from segtool.prediction import Prediction
 from segtool.runtime.pipeline import run_overlapped
 from segtool.runtime.tiles import Tiles

@@ -10,9 +10,9 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from segtool.drawing import overlay
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
-from segtool.images import overlay
 from segtool.prediction import Prediction
 from segtool.runtime.pipeline import run_overlapped
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.card import ClassInfo
+from segtool.drawing import data_uri
 from segtool.evaluation.examine import Examined
 from segtool.evaluation.failures import failure_row
 from segtool.evaluation.table import Row
-from segtool.images import data_uri
 
 LARGEST_SIDE = 640  # pixels; pictures in a report are reduced to that
 _TRANSPARENT, _WRONG, _VOID = 0, 1, 2

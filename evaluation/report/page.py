@@ -64,18 +64,6 @@ def write_report(
     gains = found.after is not None
     layers = ["truth", *(["before CRF"] if gains else []), "prediction", "errors"]
     shown = f"{len(cards)} of {found.images} images, chosen for what went wrong; all are in images.csv."
-    columns = [
-        column("image", "image", "text"),
-        column("class_iou", "class IoU"),
-        column("miou", "mIoU"),
-        *([column("crf_gain", "CRF", "signed")] if gains else []),
-        column("boundary_f_2px", "boundary F", minor=True),
-        column("pixel_accuracy", "pixel acc.", minor=True),
-        column("confidence", "confidence", minor=True),
-        column("void", "void", minor=True),
-        column("kind", "kind of failure", "text"),
-        column("errors", "most errors", "text", minor=True),
-    ]
     write_page(
         path,
         title="Evaluation",
@@ -88,8 +76,24 @@ def write_report(
         class_headings=["class", "IoU, percent", *(["change by CRF"] if gains else []), "precision", "recall", "F1"],
         class_rows=_class_rows(found, classes),
         plots=inline_plots(plots),
-        data=page_data(cards, classes, columns=columns, layers=layers, thumb="errors", sort="miou"),
+        data=page_data(cards, classes, columns=_columns(gains), layers=layers, thumb="errors", sort="miou"),
     )
+
+
+def _columns(gains: bool) -> list[dict[str, str]]:
+    """Of the table of images."""
+    return [
+        column("image", "image", "text"),
+        column("class_iou", "class IoU"),
+        column("miou", "mIoU"),
+        *([column("crf_gain", "CRF", "signed")] if gains else []),
+        column("boundary_f_2px", "boundary F", minor=True),
+        column("pixel_accuracy", "pixel acc.", minor=True),
+        column("confidence", "confidence", minor=True),
+        column("void", "void", minor=True),
+        column("kind", "kind of failure", "text"),
+        column("errors", "most errors", "text", minor=True),
+    ]
 
 
 def column(key: str, title: str, kind: str = "percent", minor: bool = False) -> dict[str, str]:

@@ -8,11 +8,11 @@ from PIL import Image
 
 from segtool.card import ModelCard, ParityRecord, ValidationScores
 from segtool.data import Sample
+from segtool.drawing import data_uri
 from segtool.evaluation.curves import training_curves
 from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.plots import inline_svg
 from segtool.evaluation.report.templates import fill
-from segtool.images import data_uri
 from segtool.prediction import Prediction
 
 _SCORES = {"miou": "mIoU", "boundary_f": "boundary F", "pixel_accuracy": "pixel accuracy"}

@@ -82,11 +82,7 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
         raise no_images(plan.images, others)
     _claim(target, plan)
     index = merge_parts(target)
-    over = {
-        path
-        for path, error in zip(index["path"].to_pylist(), index["error"].to_pylist(), strict=True)
-        if error is None or not plan.retry
-    }
+    over = _over(index, plan.retry)
     names = dict(zip(paths, _names(paths, index), strict=True))
     left = {path: name for path, name in names.items() if path not in over}
     if left:
@@ -102,6 +98,12 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
     there = set(paths)
     errors = sum(f for f, path in zip(failed, index["path"].to_pylist(), strict=True) if path in there)
     return Totals(len(paths), len(paths) - errors, errors, len(paths) - len(left), others)
+
+
+def _over(index: "pa.Table", retry: bool) -> set[str]:
+    """Images that are not to be segmented again."""
+    rows = zip(index["path"].to_pylist(), index["error"].to_pylist(), strict=True)
+    return {path for path, error in rows if error is None or not retry}
 
 
 def _names(paths: list[str], index: "pa.Table") -> list[str]:

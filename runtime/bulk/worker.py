@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.images import RGB, as_palette_image, decode_image, png_bytes
+from segtool.drawing import as_palette_image, png_bytes
+from segtool.images import RGB, decode_image
 from segtool.prediction import Prediction
 from segtool.runtime import BackendName, Tiles, load, predict_tiled
 from segtool.runtime.bulk.index import write_part

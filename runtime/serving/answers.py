@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ModelCard
-from segtool.images import as_palette_image, png_bytes
+from segtool.drawing import as_palette_image, png_bytes
 from segtool.prediction import Prediction
 
 Form = Literal["png", "rle", "npz"]

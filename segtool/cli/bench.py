@@ -47,7 +47,8 @@ def command(
     """
     from segtool.cli.models import open_model
     from segtool.cli.timing import interleaved_times
-    from segtool.images import read_image, smooth_noise
+    from segtool.drawing import smooth_noise
+    from segtool.images import read_image
 
     if out is not None:
         check_suffix(out, ".json")

@@ -135,7 +135,7 @@ def show(spec: str, split: str, images: int, out: Path) -> None:
     """Draw a contact sheet: images above their labels."""
     from segtool.data import open_dataset
     from segtool.data.contact_sheet import contact_sheet
-    from segtool.images import save_image
+    from segtool.drawing import save_image
 
     check_suffix(out, ".png", ".jpg")
     save_image(out, contact_sheet(open_dataset(spec, split), images))

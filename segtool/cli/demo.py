@@ -12,7 +12,7 @@ from segtool.cli.options import auth_option, echo, exported, parse_auth
 
 if TYPE_CHECKING:
     from segtool.card import ModelCard
-    from segtool.demo.app import Predictor, Stages
+    from segtool.demo.answers import Predictor, Stages
     from segtool.demo.crf import Tuner
     from segtool.images import RGB
     from segtool.prediction import Prediction

@@ -49,15 +49,9 @@ def command(
     target: "Target",
 ) -> None:
     """Write RUN (a run folder or checkpoint) as one ONNX file with the CRF inside."""
-    from segtool.errors import SegtoolError
     from segtool.export.onnx_export import export_onnx
 
-    if int8 and fp16:
-        raise SegtoolError("--fp16 and --int8 are two precisions", mend="choose one of them")
-    if int8 != (calibrate is not None):
-        raise SegtoolError("--int8 and --calibrate go together", mend="--int8 --calibrate SPEC, such as camvid:PATH")
-    if no_crf and iterations is not None:
-        raise SegtoolError("--iterations is of the CRF, which --no-crf leaves out", mend="give one of them")
+    _check_together(fp16, int8, calibrate, no_crf, iterations)
     if out is None:
         suffix = ".no-crf" * no_crf + (".fp16.onnx" if fp16 else ".int8.onnx" if int8 else ".onnx")
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
@@ -78,6 +72,17 @@ def command(
     crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
     echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {crf})")
     echo(f"next:    segtool verify {run} {out}")
+
+
+def _check_together(fp16: bool, int8: bool, calibrate: str | None, no_crf: bool, iterations: int | None) -> None:
+    from segtool.errors import SegtoolError
+
+    if int8 and fp16:
+        raise SegtoolError("--fp16 and --int8 are two precisions", mend="choose one of them")
+    if int8 != (calibrate is not None):
+        raise SegtoolError("--int8 and --calibrate go together", mend="--int8 --calibrate SPEC, such as camvid:PATH")
+    if no_crf and iterations is not None:
+        raise SegtoolError("--iterations is of the CRF, which --no-crf leaves out", mend="give one of them")
 
 
 def _calibration(spec: str, count: int, target: "Target") -> "Calibration":

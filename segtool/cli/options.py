@@ -1,12 +1,16 @@
 """Arguments and small helpers that several commands share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from segtool.train.stages.piecewise import PiecewiseTrainer
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 backend_option = click.option(
@@ -121,3 +125,12 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def run_or_say_how_to_resume(trainer: "PiecewiseTrainer") -> None:
+    """Runs it; Ctrl-C ends the process with 130."""
+    try:
+        trainer.run()
+    except KeyboardInterrupt:
+        echo("segtool: interrupted; the same command with --resume goes on where it stopped")
+        sys.exit(130)

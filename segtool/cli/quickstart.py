@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import echo
+from segtool.cli.options import echo, run_or_say_how_to_resume
 
 if TYPE_CHECKING:
     from segtool.card import ParityRecord
@@ -29,29 +29,20 @@ _NATIVE, _BODIES = "ONNX Runtime CPU, native library", "ONNX Runtime CPU, functi
 def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train, export, verify and draw a CNN + CRF on built-in data, in minutes on a CPU."""
     from segtool.cli.tables import print_parity, print_stages
-    from segtool.export.difference import Case
     from segtool.export.onnx_export import export_onnx
-    from segtool.export.parity import store_parity, verify
-    from segtool.files import write_json
     from segtool.train.config.presets import load_config
     from segtool.train.stages.piecewise import PiecewiseTrainer
 
     start = time.perf_counter()
     config = load_config("quickstart", [f"seed={seed}", *overrides])
     trainer = PiecewiseTrainer(config, "synthetic", out, ["unary", "crf", "joint"], resume=resume, report=echo)
-    try:
-        trainer.run()
-    except KeyboardInterrupt:
-        echo("segtool: interrupted; the same command with --resume goes on where it stopped")
-        sys.exit(130)
+    run_or_say_how_to_resume(trainer)
     model = out / "model.onnx"
     echo("exporting to one ONNX file")
     export_onnx(out, model)
     echo("verifying it against PyTorch")
     samples = [trainer.val_set.load(i) for i in range(20)]
-    records = verify(out, model, (Case(*sample) for sample in samples))
-    store_parity(model, records)
-    write_json(out / "model.parity.json", [record.model_dump() for record in records])
+    records = _verified(out, model, samples)
     timings, pictures = _run_models(out, model, [s.image for s in samples])
     names = [trainer.val_set.identifier(i) for i in range(len(samples))]
     _draw(out, trainer, records, timings, list(zip(names, samples, pictures, strict=False)))
@@ -68,6 +59,17 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
     if not all(record.passed for record in records):
         echo("segtool: the exported model differs from PyTorch")
         sys.exit(1)
+
+
+def _verified(run: Path, model: Path, samples: "list[Sample]") -> "list[ParityRecord]":
+    from segtool.export.difference import Case
+    from segtool.export.parity import store_parity, verify
+    from segtool.files import write_json
+
+    records = verify(run, model, (Case(*sample) for sample in samples))
+    store_parity(model, records)
+    write_json(run / "model.parity.json", [record.model_dump() for record in records])
+    return records
 
 
 def _run_models(run: Path, model: Path, images: "list[RGB]") -> "tuple[dict[str, float], list[Prediction]]":
@@ -92,8 +94,8 @@ def _draw(
     pictures: "list[tuple[str, Sample, Prediction]]",
 ) -> None:
     """The report, and the pictures as files."""
+    from segtool.drawing import overlay, save_image
     from segtool.evaluation.report.training_report import write_report
-    from segtool.images import overlay, save_image
     from segtool.train.checkpoint import MODEL_FILE, read_card
 
     card = read_card(out / MODEL_FILE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segtool.cli.options import data_option, echo
+from segtool.cli.options import data_option, echo, run_or_say_how_to_resume
 
 if TYPE_CHECKING:
     from segtool.train.config.settings import TrainConfig
@@ -62,11 +62,7 @@ def command(
         _check_sanity(config, data, out)
         return
     trainer = PiecewiseTrainer(config, data, out, parse_stages(stages), start=start, resume=resume, report=echo)
-    try:
-        trainer.run()
-    except KeyboardInterrupt:
-        echo("segtool: interrupted; the same command with --resume goes on where it stopped")
-        sys.exit(130)
+    run_or_say_how_to_resume(trainer)
     if not is_first():
         return
     print_stages(trainer.state.done)

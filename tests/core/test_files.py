@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segtool.drawing import save_label_map
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path, digest, ensure_folder, temporary_path, write_json, write_text
-from segtool.images import save_label_map
 
 
 def test_a_failure_leaves_the_old_file(tmp_path):

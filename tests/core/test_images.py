@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segtool.drawing import colorize, label_map_note, overlay, save_label_map
 from segtool.errors import SegtoolError
-from segtool.images import (
-    TooManyPixels,
-    colorize,
-    decode_image,
-    label_map_note,
-    overlay,
-    read_image,
-    save_label_map,
-)
+from segtool.images import TooManyPixels, decode_image, read_image
 
 
 @pytest.fixture

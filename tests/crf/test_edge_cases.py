@@ -10,7 +10,7 @@ from segtool.card import CrfCard
 from segtool.crf import library, native, operators, plain
 from segtool.crf.reference import exact_filter
 from segtool.errors import SegtoolError
-from segtool.export.operators import function_bodies
+from segtool.export.bodies import function_bodies
 
 WIDE, NARROW = (20.0, 8.0), (1.0, 4.0)
 

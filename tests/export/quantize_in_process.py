@@ -5,8 +5,8 @@ import sys
 
 import onnx
 
+from segtool.drawing import smooth_noise
 from segtool.export.int8 import quantize_network
-from segtool.images import smooth_noise
 
 
 class Images:

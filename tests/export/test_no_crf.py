@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from segtool.cli import cli
+from segtool.drawing import save_image
 from segtool.errors import SegtoolError
 from segtool.export.difference import Case
 from segtool.export.parity import verify
-from segtool.images import save_image
 from segtool.runtime import load
 
 from .test_verify import convolutions, tampered

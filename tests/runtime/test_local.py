@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli import cli
+from segtool.drawing import label_map_note, save_image
 from segtool.errors import SegtoolError
-from segtool.images import label_map_note, read_image, save_image
+from segtool.images import read_image
 from segtool.prediction import Prediction
 from segtool.runtime import Tiles, load, local
 from segtool.runtime.local import Job, is_done, note_of, origin_of, segment_images, tasks_of

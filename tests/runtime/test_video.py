@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli import cli
+from segtool.drawing import overlay
 from segtool.errors import SegtoolError
-from segtool.images import overlay
 from segtool.runtime import load
 from segtool.runtime.video import segment_video
 

@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
 from segtool.data import Sample, SegmentationDataset, even_choice
+from segtool.drawing import save_image, scaled_to_width
 from segtool.evaluation.pictures import pictures_of
 from segtool.files import atomic_path
-from segtool.images import RGB, save_image, scaled_to_width
+from segtool.images import RGB
 from segtool.train.config.settings import SnapshotConfig
 from segtool.train.config.stages import STAGE_NAMES
 from segtool.train.distributed import is_first

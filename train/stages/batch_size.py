@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from segtool.images import smooth_noise
+from segtool.drawing import smooth_noise
 from segtool.train.cache import free_memory
 from segtool.train.device import device
 from segtool.train.module import StageModule

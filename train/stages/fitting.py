@@ -18,10 +18,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
+from segtool.errors import SegtoolError
 from segtool.files import ensure_folder
 from segtool.train import distributed
 from segtool.train.callbacks import History, KeepBest, KeepEvery, Length, ProgressBar, Snapshots, UnfreezeEncoder
 from segtool.train.config.settings import TrainConfig, UnaryStageConfig
+from segtool.train.config.stages import Stage
 from segtool.train.module import StageModule
 from segtool.train.optimizers import moving_average, validation_rhythm
 from segtool.train.run_folder import RunFolder
@@ -52,15 +54,23 @@ def fit_stage(
     Raises:
         KeyboardInterrupt: on Ctrl-C; the last finished epoch is safe.
     """
-    segmenter, stage = module.segmenter, module.stage_config
-    segmenter.to(memory_format=torch.channels_last)
+    module.segmenter.to(memory_format=torch.channels_last)
     if config.compile:
-        segmenter.network.compile()
-    own = ensure_folder(folder.path / module.stage.name)
+        module.segmenter.network.compile()
+    last = ensure_folder(folder.path / module.stage.name) / "last.ckpt"
+    trainer = _trainer(module, config, _callbacks(module, config, folder, save, report, snapshots), trained, loggers)
+    fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+    module.segmenter.cpu()
+
+
+def _trainer(
+    module: StageModule, config: TrainConfig, callbacks: list[Callback], trained: bool, loggers: list[Logger]
+) -> L.Trainer:
+    stage = module.stage_config
     freezes = isinstance(stage, UnaryStageConfig) and stage.freeze_encoder > 0
-    trainer = L.Trainer(
+    return L.Trainer(
         max_epochs=stage.epochs,
-        callbacks=_callbacks(module, config, folder, save, report, snapshots),
+        callbacks=callbacks,
         gradient_clip_val=stage.gradient_clip or None,
         check_val_every_n_epoch=validation_rhythm(stage),
         accumulate_grad_batches=stage.accumulate,
@@ -75,9 +85,6 @@ def fit_stage(
         use_distributed_sampler=False,
         **_placement(freezes),
     )
-    last = own / "last.ckpt"
-    fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
-    segmenter.cpu()
 
 
 def _callbacks(
@@ -138,3 +145,12 @@ def fit_interruptible(
         except SystemExit as error:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from error
+
+
+def ended_without_best(stage: Stage, where: Path, finite: bool) -> SegtoolError:
+    """The error for a stage that has no best epoch; `finite`: its weights are numbers."""
+    if finite:
+        mend = "label the validation images, or raise data.validation_images"
+        return SegtoolError(f"stage {stage.name} ended without a score", where=where, mend=mend)
+    mend = f"another --out and a lower {stage.settings}.learning_rate, or {stage.settings}.gradient_clip=1"
+    return SegtoolError(f"stage {stage.name} diverged before its first validation", where=where, mend=mend)

@@ -13,7 +13,6 @@ from segtool.card import ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
 from segtool.data import SegmentationDataset, open_dataset
 from segtool.data.checks.inspection import check_all
-from segtool.errors import SegtoolError
 from segtool.evaluation.curves import save_curves
 from segtool.files import atomic_path
 from segtool.train import distributed
@@ -30,7 +29,7 @@ from segtool.train.networks.options import check_options
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.stages.batch_size import choose_batch_size
 from segtool.train.stages.first_step import check_machine, check_share, try_network
-from segtool.train.stages.fitting import fit_stage
+from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
 from segtool.train.stages.scoring import score_stage, write_evaluation
 from segtool.train.stages.search import crf_to_learn, search_on_images
@@ -122,23 +121,21 @@ class PiecewiseTrainer:
             self.prepare()
         keep_freed_memory()
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        images: SegmentationDataset | None = None
+        cache, images = self.out / "cache" / f"{distributed.rank()}", None
         try:
             for stage in self.stages:
                 if stage.name in self.state.done:
                     self._log(f"{stage.name}: done before")
                     continue
-                images = images or self._cached_images()
+                if images is None:
+                    how, copies = self.config.data.cache, distributed.local_world()
+                    images = cached(self.train_set, how, cache, self._log, copies)
                 L.seed_everything(self.config.seed, verbose=False)
                 self._run_stage(stage, images)
         finally:
-            shutil.rmtree(self._cache_folder, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
         distributed.on_first(self._finish)
         return read_card(self.out / MODEL_FILE)
-
-    @property
-    def _cache_folder(self) -> Path:
-        return self.out / "cache" / f"{distributed.rank()}"
 
     @property
     def _last(self) -> Stage:
@@ -161,10 +158,6 @@ class PiecewiseTrainer:
         best = None if before is None else self.folder.best(before)
         return start_of(stage, best, self.start, self.config.model, self.train_set.classes)
 
-    def _cached_images(self) -> SegmentationDataset:
-        copies = distributed.local_world()
-        return cached(self.train_set, self.config.data.cache, self._cache_folder, self._log, copies)
-
     def _run_stage(self, stage: Stage, images: SegmentationDataset) -> None:
         segmenter = self._start_of(stage)
         if stage.crf and segmenter.crf is None:
@@ -173,7 +166,7 @@ class PiecewiseTrainer:
         if stage.config(self.config).epochs:
             finite = self._fit(stage, segmenter, images)
             if not best.is_file():
-                raise _ended_without(stage, self.out, finite)
+                raise ended_without_best(stage, self.out, finite)
         else:
             distributed.on_first(lambda: save_checkpoint(best, segmenter, self._card(segmenter)))
         self._log(f"{stage.name}: scoring all {len(self.val_set)} validation images")
@@ -254,12 +247,3 @@ class PiecewiseTrainer:
     def _tell(self, line: str) -> None:
         if distributed.is_first():
             self._report(line)
-
-
-def _ended_without(stage: Stage, where: Path, finite: bool) -> SegtoolError:
-    """The error for a stage that has no best epoch; `finite`: its weights are numbers."""
-    if finite:
-        mend = "label the validation images, or raise data.validation_images"
-        return SegtoolError(f"stage {stage.name} ended without a score", where=where, mend=mend)
-    mend = f"another --out and a lower {stage.settings}.learning_rate, or {stage.settings}.gradient_clip=1"
-    return SegtoolError(f"stage {stage.name} diverged before its first validation", where=where, mend=mend)

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from segtool.card import InputContract
 from segtool.data import Sample, SegmentationDataset, open_dataset
 from segtool.data.statistics import count_masks
+from segtool.drawing import save_image
 from segtool.errors import SegtoolError
 from segtool.evaluation.boundaries import Truth
 from segtool.evaluation.counts import TOLERANCES, count_image
 from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.scores import set_scores
-from segtool.images import save_image
 from segtool.prediction import Prediction
 from segtool.train.augmentation import TrainingCrops
 from segtool.train.config.settings import TrainConfig
