@@ -2,8 +2,8 @@
 
     python docs/photograph.py
 
-The photograph comes with scikit-learn (danielbuechele, CC BY 2.0). The labels are drawn by hand, as coarse as those of a
-network whose logits have a thirty-second of the image's resolution.
+The photograph comes with scikit-learn (danielbuechele, CC BY 2.0). The labels are drawn by hand, as coarse as those
+of a network whose logits have a thirty-second of the image's resolution.
 """
 
 from pathlib import Path

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from segtool.data import open_dataset
-from segtool.export.difference import Case
+from segtool.export.comparison import Case
 from segtool.export.onnx_export import export_onnx
-from segtool.export.parity import verify
+from segtool.export.verify import verify
 from segtool.runtime import load
 from segtool.train.config.presets import load_config
 from segtool.train.stages.piecewise import PiecewiseTrainer

@@ -28,7 +28,7 @@ _QUANTISED = {
 Tensors = dict[str, NDArray[Any]]
 
 
-class Difference(NamedTuple):
+class FirstDifference(NamedTuple):
     """The first tensor outside tolerance.
 
     Attributes:
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
         return f"first at {self.node} (relative error {self.error:.1e}): {self.cause}"
 
 
-def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision: str, native: bool) -> Difference:
+def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision: str, native: bool) -> FirstDifference:
     """Compares the outputs of layers and CRF steps for an image.
 
     Args:
@@ -69,8 +69,8 @@ def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision
         if not error <= _TOLERANCE[precision]:  # NaN too
             bodies = _onnx_tensors(proto, {node: outputs[node]}, image, False) if native else got
             portable_is_right = native and _error(bodies[node], expected[_key(node)]) <= _TOLERANCE[precision]
-            return Difference(node, error, _cause(node, got[node], precision, portable_is_right))
-    return Difference("output", 0.0, "all layers agree, so labels differ where two classes are nearly as probable")
+            return FirstDifference(node, error, _cause(node, got[node], precision, portable_is_right))
+    return FirstDifference("output", 0.0, "all layers agree, so labels differ where two classes are nearly as probable")
 
 
 def quantised_nodes(model: Path) -> str:

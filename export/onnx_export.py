@@ -12,6 +12,7 @@ from onnx import ModelProto, helper
 from segtool.card import METADATA_KEY, ModelCard, without_crf
 from segtool.export import network
 from segtool.export.bodies import function_bodies
+from segtool.export.file_check import check_file, expected_batches
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.int8 import Target, quantize_network
@@ -20,7 +21,6 @@ from segtool.export.operators import DOMAIN, VERSION, translation_table
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
 from segtool.export.trace import Dims, trace
-from segtool.export.trial import trials, try_out
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.networks import Segmenter
 
@@ -68,7 +68,7 @@ def export_onnx(
         segmenter.crf = segmenter.crf.fixed()
         segmenter.crf.iterations = iterations or card.crf.iterations
         card = card.model_copy(update={"crf": segmenter.crf.to_card()})
-    cases = trials(segmenter, size)
+    cases = expected_batches(segmenter, size)
     if fp16:
         halve(segmenter)
         card = card.model_copy(update={"precision": "float16"})
@@ -81,7 +81,7 @@ def export_onnx(
         model = quantize_network(model, int8.images, int8.target)
         card = card.model_copy(update={"precision": "int8"})
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    save_onnx(model, out, try_out=lambda file: try_out(file, cases, compare=int8 is None))
+    save_onnx(model, out, try_out=lambda file: check_file(file, cases, compare=int8 is None))
     return card
 
 

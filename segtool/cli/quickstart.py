@@ -62,8 +62,8 @@ def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> N
 
 
 def _verified(run: Path, model: Path, samples: "list[Sample]") -> "list[ParityRecord]":
-    from segtool.export.difference import Case
-    from segtool.export.parity import store_parity, verify
+    from segtool.export.comparison import Case
+    from segtool.export.verify import store_parity, verify
     from segtool.files import write_json
 
     records = verify(run, model, (Case(*sample) for sample in samples))

@@ -10,7 +10,7 @@ import click
 from segtool.cli.options import check_suffix, echo, progress_bar
 
 if TYPE_CHECKING:
-    from segtool.export.difference import Case
+    from segtool.export.comparison import Case
 
 
 _ELSEWHERE = (
@@ -39,7 +39,7 @@ def command(
     likely cause. A file of the network alone (--no-crf) is compared with the network.
     """
     from segtool.cli.tables import print_parity
-    from segtool.export.parity import store_parity, verify
+    from segtool.export.verify import store_parity, verify
     from segtool.files import write_json
 
     out = out or model.with_suffix(".parity.json")
@@ -60,7 +60,7 @@ def command(
 
 def _cases(folder: Path | None, data: str | None, split: str, limit: int) -> "tuple[Iterable[Case], int]":
     from segtool.errors import SegtoolError
-    from segtool.export.difference import Case
+    from segtool.export.comparison import Case
 
     if folder is not None and data is not None:
         raise SegtoolError("--images and --data are two ways to say the same", mend="give one of them")

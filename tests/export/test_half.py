@@ -13,9 +13,9 @@ from segtool.cli import cli
 from segtool.data import open_dataset
 from segtool.errors import SegtoolWarning
 from segtool.evaluation.evaluate import evaluate
-from segtool.export.difference import Case
+from segtool.export.comparison import Case
 from segtool.export.onnx_export import export_onnx
-from segtool.export.parity import verify
+from segtool.export.verify import verify
 from segtool.runtime import load
 
 

@@ -18,8 +18,8 @@ from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.export.calibration import save_ranges
 from segtool.export.int8 import NETWORK, quantize_network
-from segtool.export.parity import TOLERANCES
 from segtool.export.save import save_onnx
+from segtool.export.verify import TOLERANCES
 from segtool.runtime import load
 
 from .real_build import built, refused

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from segtool.cli import cli
 from segtool.drawing import save_image
 from segtool.errors import SegtoolError
-from segtool.export.difference import Case
-from segtool.export.parity import verify
+from segtool.export.comparison import Case
+from segtool.export.verify import verify
 from segtool.runtime import load
 
 from .test_verify import convolutions, tampered

@@ -14,9 +14,9 @@ from segtool.crf import library, plain
 from segtool.drawing import save_image
 from segtool.errors import SegtoolError
 from segtool.export.bodies import function_bodies, portable_side
-from segtool.export.difference import Case
+from segtool.export.comparison import Case
 from segtool.export.onnx_export import export_onnx
-from segtool.export.parity import verify
+from segtool.export.verify import verify
 from segtool.images import read_image
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, save_checkpoint

@@ -6,8 +6,8 @@ import pytest
 
 from segtool.export import save
 from segtool.export.bisect import first_difference
-from segtool.export.parity import store_parity
 from segtool.export.save import save_onnx
+from segtool.export.verify import store_parity
 from segtool.runtime import load
 
 

@@ -12,8 +12,8 @@ from segtool.card import METADATA_KEY, parse_card
 from segtool.data import open_dataset
 from segtool.export import bisect
 from segtool.export.bisect import first_difference
-from segtool.export.difference import Case
-from segtool.export.parity import store_parity, verify
+from segtool.export.comparison import Case
+from segtool.export.verify import store_parity, verify
 from segtool.runtime import load
 
 

@@ -20,8 +20,8 @@ from cuda.core.utils import StridedMemoryView
 
 from segtool.engine import EngineRecord, Machine, Profile, record_path, write_record
 from segtool.errors import SegtoolError
-from segtool.export.difference import Case
-from segtool.export.parity import verify
+from segtool.export.comparison import Case
+from segtool.export.verify import verify
 from segtool.runtime import load, tensorrt_engine, tensorrt_slots
 from segtool.runtime.cuda_device import cuda_device, this_machine
 

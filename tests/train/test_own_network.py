@@ -63,9 +63,9 @@ def test_all_stages_train_it(own_run):
 
 def test_export_and_parity(own_run, tmp_path):
     from segtool.data import open_dataset
-    from segtool.export.difference import Case
+    from segtool.export.comparison import Case
     from segtool.export.onnx_export import export_onnx
-    from segtool.export.parity import verify
+    from segtool.export.verify import verify
 
     export_onnx(own_run, tmp_path / "own.onnx")
     val = open_dataset("synthetic:64", "val")

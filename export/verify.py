@@ -14,7 +14,7 @@ from segtool.drawing import resized
 from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference, quantised_nodes
-from segtool.export.difference import Case, Difference, Limits
+from segtool.export.comparison import Case, Comparison, Limits
 from segtool.files import atomic_path
 from segtool.runtime.backend import Backend
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
@@ -61,17 +61,17 @@ def verify(
     if deployed.crf is None:  # the network of a run with one may be exported alone
         segmenter.crf = None
     reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
-    differences = [Difference(len(card.classes)) for _ in backends]
+    comparisons = [Comparison(len(card.classes)) for _ in backends]
     for number, case in enumerate(cases):
         for batch in _batches(case, backends[0].backend, varied=number < _VARIED):
             expected = [reference(one.image) for one in batch]
-            for difference, backend in zip(differences, backends, strict=True):
-                difference.update(batch, expected, backend.batch([one.image for one in batch]))
+            for comparison, backend in zip(comparisons, backends, strict=True):
+                comparison.update(batch, expected, backend.batch([one.image for one in batch]))
     limits = limits or TOLERANCES[deployed.precision]
     records = []
-    for difference, backend in zip(differences, backends, strict=True):
-        record = difference.record(backend.backend.name, deployed.precision, limits)
-        records.append(record if record.passed else _explained(record, run, model, difference.worst[1], backend))
+    for comparison, backend in zip(comparisons, backends, strict=True):
+        record = comparison.record(backend.backend.name, deployed.precision, limits)
+        records.append(record if record.passed else _explained(record, run, model, comparison.worst[1], backend))
     return records
 
 

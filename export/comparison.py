@@ -33,7 +33,7 @@ class Case(NamedTuple):
     truth: NDArray[np.uint8] | None = None
 
 
-class Difference:
+class Comparison:
     """Accumulates the disagreement of two predictors."""
 
     def __init__(self, classes: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import segtool.runtime
 from segtool.drawing import smooth_noise
 from segtool.errors import SegtoolError
-from segtool.export.difference import Case, Difference
+from segtool.export.comparison import Case, Comparison
 from segtool.prediction import Prediction
 from segtool.train.networks import Segmenter
 from segtool.train.predict import TorchPredictor
@@ -28,7 +28,7 @@ _LEAST_AGREEMENT, _LARGEST_MEAN_DP = 0.9, 0.01
 _STRIDE = 32
 
 
-class Trial(NamedTuple):
+class ExpectedBatch(NamedTuple):
     """A batch of images of one size, and what PyTorch gives for each."""
 
     images: Sequence[Image]
@@ -39,7 +39,7 @@ class Trial(NamedTuple):
         return f"{len(self.images)}x{height}x{width}"
 
 
-def trials(segmenter: Segmenter, size: tuple[int, int] | None) -> list[Trial]:
+def expected_batches(segmenter: Segmenter, size: tuple[int, int] | None) -> list[ExpectedBatch]:
     """What a file exported from a segmenter is tried with.
 
     Args:
@@ -53,7 +53,7 @@ def trials(segmenter: Segmenter, size: tuple[int, int] | None) -> list[Trial]:
     found = []
     for images in _batches(size, max(segmenter.stride, _STRIDE)):
         try:
-            found.append(Trial(images, [predictor(image) for image in images]))
+            found.append(ExpectedBatch(images, [predictor(image) for image in images]))
         except (RuntimeError, ValueError, AssertionError) as error:
             height, width = images[0].shape[:2]
             raise SegtoolError(
@@ -64,7 +64,7 @@ def trials(segmenter: Segmenter, size: tuple[int, int] | None) -> list[Trial]:
     return found
 
 
-def try_out(file: Path, cases: Sequence[Trial], *, compare: bool = True) -> None:
+def check_file(file: Path, cases: Sequence[ExpectedBatch], *, compare: bool = True) -> None:
     """Runs a file in ONNX Runtime.
 
     Args:
@@ -93,8 +93,8 @@ def _batches(size: tuple[int, int] | None, stride: int) -> list[list[Image]]:
     return [[smooth_noise(9 * stride - 5, 12 * stride + 3)], pair]
 
 
-def _alike(case: Trial, got: Sequence[Prediction]) -> bool:
-    difference = Difference(0)  # classes matter where truth is known
-    difference.update([Case(image) for image in case.images], case.expected, got)
-    agreement, dp = difference.same / difference.pixels, difference.sum_dp / difference.pixels
+def _alike(case: ExpectedBatch, got: Sequence[Prediction]) -> bool:
+    comparison = Comparison(0)  # classes matter where truth is known
+    comparison.update([Case(image) for image in case.images], case.expected, got)
+    agreement, dp = comparison.same / comparison.pixels, comparison.sum_dp / comparison.pixels
     return math.isfinite(dp) and (agreement >= _LEAST_AGREEMENT or dp <= _LARGEST_MEAN_DP)
