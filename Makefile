@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/de
 BIN := .venv/bin
 READY := .venv/.ready
 NVCC := build/cuda/.ready
+JOBS ?= 2  # test processes, of one thread each
 NATIVE := $(wildcard crf/native/* evaluation/native/*)
 
 # PyTorch's threads that wait sleep, as under the command line: tests beside another process would take three times as long.
@@ -14,7 +15,7 @@ quickstart: $(READY)
 	$(BIN)/segtool quickstart --out runs/quickstart
 
 test: check
-	$(BIN)/pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
 
 # What takes seconds. For the tests of one part: .venv/bin/pytest tests/data -m "not slow"
 check: lint types imports

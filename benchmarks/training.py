@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 from segtool.allocator import keep_freed_memory
 from segtool.card import InputContract
 from segtool.data import SegmentationDataset, open_dataset
-from segtool.data.statistics import statistics
+from segtool.data.statistics import class_weights, statistics
 from segtool.train.cache import CachedDataset
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from segtool.card import ClassInfo
 from segtool.data.base import SegmentationDataset, even_choice
 
 Progress = Callable[[int, int], None]
+ClassWeights = Literal["none", "log", "median", "inverse"]
 
 
 @dataclass
@@ -76,3 +78,25 @@ def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> S
     for labels in masks:
         found.add(labels)
     return found
+
+
+def class_weights(name: ClassWeights, found: Statistics) -> NDArray[np.float64]:
+    """Weights of the classes, [C], with a mean of 1; one that never occurs weighs as much as the heaviest that does.
+
+    Args:
+        name: `none`: all 1. `log`: 1 / log(1.1 + f), after Paszke et al., "ENet" (2016), section 5.2, with a gentler
+            constant. `inverse`: 1 / f. f is a class' share of all labelled pixels. `median`: median g / g, where g is
+            its share of the labelled pixels of the images in which it occurs: Eigen and Fergus, "Predicting Depth,
+            Surface Normals and Semantic Labels with a Common Multi-Scale Convolutional Architecture" (2015), 6.3.
+        found: what the training masks hold.
+    """
+    present = found.pixels > 0
+    if name == "none" or not present.any():
+        return np.ones(len(present))
+    if name == "log":
+        weights = 1 / np.log(1.1 + found.frequency)
+    else:
+        frequency = found.frequency if name == "inverse" else found.frequency_where_present
+        weights = np.divide(np.median(frequency[present]), frequency, out=np.zeros(len(present)), where=present)
+        weights[~present] = weights.max()
+    return weights / weights.mean()

@@ -21,14 +21,19 @@ _REASONS = {
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The installed library.
+
+    Raises:
+        SegtoolError: it was not built, or from other sources.
+    """
     path = native_library("segtool.evaluation", "segtool_counts")
-    library = ctypes.CDLL(str(path))
+    loaded = ctypes.CDLL(str(path))
     for name, arguments in _ARGUMENTS.items():
-        if not hasattr(library, name):
+        if not hasattr(loaded, name):
             raise SegtoolError(f"the native library has no {name}", where=path, mend="reinstall segtool: pip install .")
-        getattr(library, name).argtypes = arguments
-    return library
+        getattr(loaded, name).argtypes = arguments
+    return loaded
 
 
 def call(name: str, *arguments: object) -> None:
@@ -37,6 +42,6 @@ def call(name: str, *arguments: object) -> None:
     Raises:
         SegtoolError: the call was refused.
     """
-    status = getattr(_library(), f"segtool_{name}")(*arguments)
+    status = getattr(library(), f"segtool_{name}")(*arguments)
     if status:
         raise SegtoolError(_REASONS[status])

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtool.data.statistics import Statistics
-from segtool.train.config.settings import ClassWeights, LossConfig
+from segtool.train.config.settings import LossConfig
 
 _LEAST = 1e-7  # of 1 - p, below which focal loss has no gradient: that of x^gamma at 0 is none for gamma < 1
 
@@ -20,7 +19,7 @@ class SegmentationLoss(nn.Module):
 
     Args:
         config: the weights of the terms.
-        class_weight: of cross-entropy and focal loss, [C]; see `class_weights`.
+        class_weight: of cross-entropy and focal loss, [C]; see `segtool.data.statistics.class_weights`.
         ignore_index: the label of void.
     """
 
@@ -67,25 +66,3 @@ class SegmentationLoss(nn.Module):
         plain = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")[known]
         missing = (-torch.expm1(-plain)).clamp_min(_LEAST)
         return (self.class_weight[labels[known]] * missing**self.config.focal_gamma * plain).sum()
-
-
-def class_weights(name: ClassWeights, found: Statistics) -> NDArray[np.float64]:
-    """Weights of the classes, [C], with a mean of 1; one that never occurs weighs as much as the heaviest that does.
-
-    Args:
-        name: `none`: all 1. `log`: 1 / log(1.1 + f), after Paszke et al., "ENet" (2016), section 5.2, with a gentler
-            constant. `inverse`: 1 / f. f is a class' share of all labelled pixels. `median`: median g / g, where g is
-            its share of the labelled pixels of the images in which it occurs: Eigen and Fergus, "Predicting Depth,
-            Surface Normals and Semantic Labels with a Common Multi-Scale Convolutional Architecture" (2015), 6.3.
-        found: what the training masks hold.
-    """
-    present = found.pixels > 0
-    if name == "none" or not present.any():
-        return np.ones(len(present))
-    if name == "log":
-        weights = 1 / np.log(1.1 + found.frequency)
-    else:
-        frequency = found.frequency if name == "inverse" else found.frequency_where_present
-        weights = np.divide(np.median(frequency[present]), frequency, out=np.zeros(len(present)), where=present)
-        weights[~present] = weights.max()
-    return weights / weights.mean()

@@ -29,7 +29,7 @@ _WRITTEN = (
     "config.yaml", "history.jsonl", "history.csv", "log.txt", "logs", "evaluation", "curves.png", "progress.gif",
     "snapshots", "model.safetensors", "mlflow.db",
 )  # fmt: skip
-_FORMAT = 2  # 1 had none: its stages trained otherwise, and must not be mixed with those of today
+_FORMAT = 3  # older ones trained otherwise, and must not be mixed with those of today; 1 had none
 
 
 class RunState(BaseModel):

@@ -93,7 +93,7 @@ def _print_statistics(found: "Statistics") -> None:
     from rich.table import Table
 
     from segtool.cli.tables import console
-    from segtool.train.losses import class_weights
+    from segtool.data.statistics import class_weights
 
     weights = {name: class_weights(name, found) for name in ("log", "median", "inverse")}
     table = Table()

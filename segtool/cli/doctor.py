@@ -53,6 +53,7 @@ def examine() -> list[Finding]:
 
     checks = {
         "native library": (_native, "pip install . (needs a C++ compiler)"),
+        "evaluation": (_evaluation, "pip install 'segtool[cpu,eval]'"),
         "training": (_torch, "pip install 'segtool[train]'"),
         "ONNX Runtime CPU": (_onnxruntime, "pip install 'segtool[cpu]'"),
         "ONNX Runtime CUDA": (_onnxruntime_cuda, INSTALL_ONNXRUNTIME),
@@ -87,6 +88,18 @@ def _native() -> str:
 
     cuda = "with CUDA kernels" if library.has_cuda() else "without CUDA kernels"
     return f"loads, {cuda}: {library.library_path()}"
+
+
+def _evaluation() -> str:
+    import jinja2  # noqa: F401
+    import matplotlib  # noqa: F401
+    import pandas  # noqa: F401
+    import scipy  # noqa: F401
+
+    from segtool.evaluation.library import library
+
+    library()
+    return "scores, tables and reports"
 
 
 def _torch() -> str:

@@ -53,6 +53,8 @@ def views_of(model: Path, slide: int | None, stride: int | None, augment: str | 
     """
     if (slide, stride, augment) == (None, None, None):
         return None
+    if stride is not None and slide is None:
+        raise SegtoolError("the stride must lie in 1..window", where=f"--stride {stride}", mend="--slide 512 ...")
     if model.suffix in (".onnx", ".engine"):
         raise SegtoolError(
             "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",

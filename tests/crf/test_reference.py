@@ -22,6 +22,7 @@ def _kernels(case):
     return [spatial, bilateral]
 
 
+@pytest.mark.slow  # the exact CRF of 19,200 pixels: 3 GB and a minute
 @pytest.mark.parametrize("name", CASES)
 def test_mean_field_reproduces_the_exact_results(shared, name):
     case = _load(shared, name)

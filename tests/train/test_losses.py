@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from segtool.card import ClassInfo
-from segtool.data.statistics import count_masks
+from segtool.data.statistics import class_weights, count_masks
 from segtool.train.config.settings import LossConfig
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.losses import SegmentationLoss
 
 # Two masks. Of 80 labelled pixels 56, 16 and 8 are of the three classes; the last class is in the second mask alone,
 # where it has 8 of 20 pixels. Void counts nowhere.

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from segtool.data.statistics import statistics
+from segtool.data.statistics import class_weights, statistics
 from segtool.train.callbacks.freezing import UnfreezeEncoder
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config, preset_names
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.losses import SegmentationLoss
 from segtool.train.networks.network import build_network
 from segtool.train.stages.piecewise import PiecewiseTrainer
 

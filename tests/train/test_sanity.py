@@ -32,6 +32,12 @@ def test_a_sound_setting_learns_it(tmp_path):
     assert image.shape == (96, 96, 3)
 
 
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SegtoolError, match="--sanity trains in one process: torchrun"):
+        overfit_one_image(load_config("quickstart", settings()), "synthetic:48", tmp_path / "s.png", lambda line: None)
+
+
 def test_it_trains_in_the_precision_of_the_run(tmp_path):
     write_voc(tmp_path, scale=8)
     loss = {}

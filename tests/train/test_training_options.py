@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from segtool.card import InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
-from segtool.data.statistics import statistics
+from segtool.data.statistics import class_weights, statistics
 from segtool.errors import SegtoolError
 from segtool.evaluation.curves import read_history, training_curves
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network

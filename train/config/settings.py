@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from segtool.data.statistics import ClassWeights
+
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
 Choices = Annotated[list[PositiveFloat], Field(min_length=1)]
 
@@ -55,9 +57,6 @@ class DataConfig(_Strict):
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale must rise")
         return self
-
-
-ClassWeights = Literal["none", "log", "median", "inverse"]  # see `class_weights`
 
 
 class LossConfig(_Strict):

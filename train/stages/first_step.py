@@ -9,7 +9,6 @@ from segtool.train import distributed
 from segtool.train.config.settings import TrainConfig
 from segtool.train.config.stages import StageName
 from segtool.train.device import device
-from segtool.train.loggers import check_loggers
 from segtool.train.networks import Segmenter
 
 _ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal
@@ -52,9 +51,8 @@ def check_share(images: int, processes: int) -> None:
         raise SegtoolError(what, where="data", mend=f"start at most {images} processes")
 
 
-def check_machine(config: TrainConfig) -> None:
-    """Refuses what cannot run here."""
-    check_loggers(config)
+def check_precision(config: TrainConfig) -> None:
+    """Refuses a precision that cannot run here."""
     if config.precision == "16-mixed" and not torch.cuda.is_available():
         raise SegtoolError("16-mixed needs a GPU", where="precision", mend="--set precision=bf16-mixed")
 

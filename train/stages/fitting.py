@@ -1,5 +1,6 @@
 """Fitting one stage with Lightning."""
 
+import logging
 import signal
 import warnings
 from collections.abc import Callable
@@ -136,7 +137,8 @@ def fit_interruptible(
     val: DataLoader | None = None,
     checkpoint: Path | None = None,
 ) -> None:
-    """Lightning ends the process on Ctrl-C; here it is an ordinary KeyboardInterrupt again."""
+    """Fits, and says nothing but errors. Lightning ends the process on Ctrl-C; here it is a KeyboardInterrupt."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

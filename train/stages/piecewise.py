@@ -1,6 +1,5 @@
 """The piecewise trainer: runs the stages one after the other in a run folder that can be resumed."""
 
-import logging
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from segtool.card import ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
 from segtool.data import SegmentationDataset, open_dataset
 from segtool.data.checks.inspection import check_all
+from segtool.data.statistics import class_weights
 from segtool.evaluation.curves import save_curves
 from segtool.files import atomic_path
 from segtool.train import distributed
@@ -21,14 +21,14 @@ from segtool.train.callbacks import snapshots_of, write_gif
 from segtool.train.checkpoint import MODEL_FILE, make_card, read_card, save_checkpoint
 from segtool.train.config.settings import TrainConfig
 from segtool.train.config.stages import STAGES, Stage, StageName
-from segtool.train.loggers import build_loggers
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.loggers import build_loggers, check_loggers
+from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.options import check_options
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.stages.batch_size import choose_batch_size
-from segtool.train.stages.first_step import check_machine, check_share, try_network
+from segtool.train.stages.first_step import check_precision, check_share, try_network
 from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
 from segtool.train.stages.scoring import score_stage, write_evaluation
@@ -94,7 +94,8 @@ class PiecewiseTrainer:
         origin = None if self.start is None else str(self.start)
         found = distributed.on_first(lambda: self.folder.find(self.config, self.data, origin, self._resume))
         self.state = found or RunState(data=self.data, start=origin)
-        check_machine(self.config)
+        check_loggers(self.config)
+        check_precision(self.config)
         self._check_stages()
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
         verdict = distributed.on_first(lambda: check_all(self.train_set, self.val_set))
@@ -120,7 +121,6 @@ class PiecewiseTrainer:
         if not self._prepared:
             self.prepare()
         keep_freed_memory()
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         cache, images = self.out / "cache" / f"{distributed.rank()}", None
         try:
             for stage in self.stages:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segtool.card import InputContract
 from segtool.data import Sample, SegmentationDataset, open_dataset
-from segtool.data.statistics import count_masks
+from segtool.data.statistics import class_weights, count_masks
 from segtool.drawing import save_image
 from segtool.errors import SegtoolError
 from segtool.evaluation.boundaries import Truth
@@ -21,16 +21,17 @@ from segtool.evaluation.counts import TOLERANCES, count_image
 from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.scores import set_scores
 from segtool.prediction import Prediction
+from segtool.train import distributed
 from segtool.train.augmentation import TrainingCrops
 from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
-from segtool.train.losses import SegmentationLoss, class_weights
+from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.networks.options import check_options
 from segtool.train.predict import TorchPredictor, evaluating
-from segtool.train.stages.first_step import check_machine, try_network
+from segtool.train.stages.first_step import check_precision, try_network
 from segtool.train.stages.fitting import fit_interruptible
 from segtool.user_code import allow_code
 
@@ -66,9 +67,11 @@ def overfit_one_image(
         report: told loss and mIoU now and then.
         steps: at most so many; fewer if the image is learned.
     """
+    if distributed.world() > 1:
+        raise SegtoolError("--sanity trains in one process", where="torchrun", mend="run it without torchrun")
     allow_code(config.model.source)
     check_options(config.model)
-    check_machine(config)
+    check_precision(config)
     L.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(data, "train")
     index = _telling_image(dataset)

@@ -48,7 +48,7 @@ def write_evaluation(
     Args:
         data: the dataset's spec, for the report's head.
     """
-    about = {"model": str(folder.path.resolve()), "data": absolute_spec(data), "split": images.split}
+    about = {"model": str(folder.path.resolve()), "data": absolute_spec(data), "split": "val"}
     with Workers(lambda: (predictor, images)) as workers:
         found, _ = evaluate_into(
             folder.path / "evaluation", workers, threshold=config.failures, about=about, history=folder.history
