@@ -17,7 +17,7 @@ quickstart: $(READY)
 test: check
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
 
-# What takes seconds. For the tests of one part: .venv/bin/pytest tests/data -m "not slow"
+# All but the tests. For those of one part: .venv/bin/pytest tests/data -m "not slow"
 check: lint types imports
 
 test-slow: $(READY) $(NVCC)

@@ -3,14 +3,16 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from segtool.errors import SegtoolError
-from segtool.native_library import native_library
+from segtool.native_library import load_library, native_library
 
 OVERFLOW, BAD_LEVEL = 1, 2  # bits of a CUDA lattice's status[1]
 _I64, _F64, _PTR, _INT = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int
 _SIZES, _SIGMAS = [_I64] * 3, [_F64] * 2
-_ARGUMENTS = {
+_ARGUMENTS: dict[str, list[Any]] = {
+    "segtool_error_message": [],
     "segtool_limit_threads": [_INT],
     "segtool_lattice_build": [_PTR, *_SIZES, *_SIGMAS, _PTR, _PTR, _PTR, _PTR],
     "segtool_lattice_neighbors": [_PTR, _PTR],
@@ -53,13 +55,9 @@ def load(path: Path) -> ctypes.CDLL:
     Raises:
         SegtoolError: it was built from other sources.
     """
-    lib = ctypes.CDLL(str(path))
-    for name in ("segtool_error_message", *_ARGUMENTS):
-        if not hasattr(lib, name):
-            raise SegtoolError(f"the native library has no {name}", where=path, mend="reinstall segtool: pip install .")
+    lib = load_library(path, _ARGUMENTS)
     lib.segtool_error_message.restype = ctypes.c_char_p
-    for name, arguments in _ARGUMENTS.items():
-        getattr(lib, name).argtypes = arguments
+    for name in _ARGUMENTS:
         if name.endswith("_workspace"):
             getattr(lib, name).restype = _I64
     return lib

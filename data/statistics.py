@@ -1,7 +1,7 @@
 """What a split holds: pixels and images of each class, void, sizes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
-from segtool.data.base import SegmentationDataset, even_choice
+from segtool.data.base import SegmentationDataset
 
 Progress = Callable[[int, int], None]
 ClassWeights = Literal["none", "log", "median", "inverse"]
@@ -38,14 +38,16 @@ class Statistics:
         """Statistics of nothing."""
         return cls(classes, *np.zeros((3, len(classes)), np.int64))
 
-    def add(self, labels: NDArray[np.uint8]) -> None:
-        """Counts a mask uint8 [H,W]; what is no class is void."""
-        pixels = np.bincount(labels.ravel(), minlength=256)[: len(self.classes)]
+    def add(self, labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Counts a mask uint8 [H,W]; what is no class is void. Returns the pixels of each of the 256 values."""
+        values = np.bincount(labels.ravel(), minlength=256)
+        pixels = values[: len(self.classes)]
         self.pixels += pixels
         self.images += pixels > 0
         self.pixels_around += pixels.sum() * (pixels > 0)
         self.void += labels.size - int(pixels.sum())
         self.sizes[labels.shape[1], labels.shape[0]] += 1
+        return values
 
     @property
     def frequency(self) -> NDArray[np.float64]:
@@ -58,18 +60,13 @@ class Statistics:
         return self.pixels / np.maximum(self.pixels_around, 1)
 
 
-def statistics(
-    dataset: SegmentationDataset, progress: Progress = lambda done, total: None, limit: int | None = None
-) -> Statistics:
-    """Counts the masks of a split: all, or an even choice of at most `limit`."""
-    chosen = even_choice(len(dataset), limit)
-
-    def masks() -> Iterator[NDArray[np.uint8]]:
-        for done, index in enumerate(chosen, start=1):
-            yield dataset.load(index).labels
-            progress(done, len(chosen))
-
-    return count_masks(dataset.classes, masks())
+def statistics(dataset: SegmentationDataset, progress: Progress = lambda done, total: None) -> Statistics:
+    """Counts the masks of a split."""
+    found = Statistics.of(dataset.classes)
+    for index in range(len(dataset)):
+        found.add(dataset.load(index).labels)
+        progress(index + 1, len(dataset))
+    return found
 
 
 def count_masks(infos: list[ClassInfo], masks: Iterable[NDArray[np.uint8]]) -> Statistics:

@@ -4,7 +4,7 @@ import ctypes
 from functools import cache
 
 from segtool.errors import SegtoolError
-from segtool.native_library import native_library
+from segtool.native_library import load_library, native_library
 
 _I64, _PTR, _INT = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
 _ARGUMENTS = {
@@ -27,13 +27,7 @@ def library() -> ctypes.CDLL:
     Raises:
         SegtoolError: it was not built, or from other sources.
     """
-    path = native_library("segtool.evaluation", "segtool_counts")
-    loaded = ctypes.CDLL(str(path))
-    for name, arguments in _ARGUMENTS.items():
-        if not hasattr(loaded, name):
-            raise SegtoolError(f"the native library has no {name}", where=path, mend="reinstall segtool: pip install .")
-        getattr(loaded, name).argtypes = arguments
-    return loaded
+    return load_library(native_library("segtool.evaluation", "segtool_counts"), _ARGUMENTS)
 
 
 def call(name: str, *arguments: object) -> None:

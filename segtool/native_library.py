@@ -1,8 +1,11 @@
-"""Where the compiled libraries of the parts lie."""
+"""Where the compiled libraries of the parts lie, and how they are loaded."""
 
+import ctypes
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from segtool.errors import SegtoolError
 
@@ -26,3 +29,17 @@ def native_library(part: str, name: str) -> Path:
         if (path := folder / file).is_file():
             return path
     raise SegtoolError("the native library was not found", where=file, mend="reinstall segtool: pip install .")
+
+
+def load_library(path: Path, arguments: Mapping[str, Sequence[Any]]) -> ctypes.CDLL:
+    """A library whose functions are told the types of their arguments.
+
+    Raises:
+        SegtoolError: a function is missing: it was built from other sources.
+    """
+    library = ctypes.CDLL(str(path))
+    for name, types in arguments.items():
+        if not hasattr(library, name):
+            raise SegtoolError(f"the native library has no {name}", where=path, mend="reinstall segtool: pip install .")
+        getattr(library, name).argtypes = types
+    return library

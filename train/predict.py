@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
+from segtool.train.config.views import WHOLE, Views
 from segtool.train.networks import Segmenter
-from segtool.train.views import WHOLE, Views, view_logits
+from segtool.train.views import view_logits
 
 KERNELS = ("spatial", "bilateral")
 

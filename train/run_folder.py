@@ -20,7 +20,7 @@ from segtool.files import ensure_folder, write_text
 from segtool.stored import misfit
 from segtool.train.config.extension import extended_stages
 from segtool.train.config.settings import TrainConfig
-from segtool.train.config.stages import STAGE_NAMES, StageName
+from segtool.train.config.stages import STAGES, StageName
 
 Stored = TypeVar("Stored", bound=BaseModel)
 
@@ -81,14 +81,14 @@ class RunFolder:
             was = f"--data {state.data}" + (f" --from {state.start}" if state.start else "")
             what = "the run was started with other settings or data"
             raise SegtoolError(what, where=self.path / "state.json", mend=f"resume with {was}")
-        begun = {*state.done, *(stage for stage in STAGE_NAMES if (self.path / stage / "last.ckpt").is_file())}
+        begun = {*state.done, *(stage for stage in STAGES if (self.path / stage / "last.ckpt").is_file())}
         if state.widths is not None:
             begun.add("crf")
         longer = extended_stages(saved, config, begun, self.path / "config.yaml")
         return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
 
     def _check_foreign(self) -> None:
-        taken = [name for name in (*_WRITTEN, *STAGE_NAMES) if (self.path / name).exists()]
+        taken = [name for name in (*_WRITTEN, *STAGES) if (self.path / name).exists()]
         if taken:
             what = f"the folder holds no run, but {', '.join(taken)}, which a run would overwrite"
             raise SegtoolError(what, where=self.path, mend="another --out")

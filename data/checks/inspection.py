@@ -56,10 +56,9 @@ class Inspection:
             self.problems.append(Finding.of(error))
             return
         self._loaded += 1
-        self.statistics.add(sample.labels)
+        found = set(np.flatnonzero(self.statistics.add(sample.labels)).tolist())
         self.pictures.setdefault(_digest(sample), self.dataset.identifier(index))
         self.doubts += _levels(sample, self.dataset.identifier(index))
-        found = set(np.flatnonzero(np.bincount(sample.labels.ravel(), minlength=256)).tolist())
         if found == {self.dataset.ignore_index}:
             self.doubts.append(Finding("a mask of nothing but void", where, "label it, or leave the image out"))
         if found == {0, self.dataset.ignore_index}:

@@ -43,7 +43,7 @@ def write_report(
         history: the run's history.jsonl, for the curves.
     """
     records = {record.backend: record for record in parity}
-    shown = history is not None and history.is_file()
+    curves = inline_svg(training_curves(history)) if history is not None and history.is_file() else None
     fill(
         "training.html",
         path,
@@ -52,7 +52,7 @@ def write_report(
         score_names=list(_SCORES.values()),
         stages=[{"name": name, "scores": [_score(found, key) for key in _SCORES]} for name, found in stages.items()],
         parity=[{"name": name, "record": records.get(name), "milliseconds": ms} for name, ms in timings.items()],
-        curves=inline_svg(training_curves(history)) if history is not None and shown else None,
+        curves=curves,
         pictures=[_row(card, picture) for picture in pictures],
     )
 

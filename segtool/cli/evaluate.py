@@ -62,7 +62,6 @@ def _evaluate(
     any_classes: bool,
     pictures: int,
 ) -> None:
-    from segtool.cli.models import views_of
     from segtool.cli.tables import print_evaluation, print_failures
     from segtool.data import absolute_spec
     from segtool.errors import SegtoolError
@@ -71,8 +70,9 @@ def _evaluate(
     from segtool.evaluation.failures import collect_failures
     from segtool.evaluation.output import evaluate_into
     from segtool.evaluation.workers import Workers
+    from segtool.train.config.views import parse_views
 
-    views = views_of(model, slide, stride, tta)
+    views = parse_views(slide, stride, tta)
     # Several processes must not compete for the cores with threads of their own.
     opener = partial(_open, model, data, split, views, 1 if processes > 1 else None, any_classes)
     with Workers(opener, processes) as workers, progress_bar("evaluating") as progress:
@@ -168,13 +168,13 @@ def _compare(first: Path, second: Path, out: Path | None, pictures: int) -> None
 
 def _reopen(summary: dict[str, Any], folder: Path) -> Any:
     """The model and data that an evaluation was made with."""
-    from segtool.cli.models import views_of
     from segtool.errors import SegtoolError
+    from segtool.train.config.views import parse_views
 
     if "model" not in summary:
         raise SegtoolError("the evaluation does not say of which model it is", where=folder, mend="--pictures 0")
     model = Path(summary["model"])
     if not model.exists():
         raise SegtoolError("the evaluated model is gone", where=model, mend="--pictures 0 compares without pictures")
-    views = views_of(model, summary.get("slide"), summary.get("stride"), summary.get("tta"))
+    views = parse_views(summary.get("slide"), summary.get("stride"), summary.get("tta"))
     return _open(model, summary["data"], summary["split"], views, None, any_classes=True)  # as it was evaluated

@@ -10,7 +10,7 @@ from segtool.prediction import Prediction
 
 if TYPE_CHECKING:
     from segtool.runtime import BackendName
-    from segtool.train.views import Views
+    from segtool.train.config.views import Views
 
 Predictor = Callable[..., Prediction]
 
@@ -26,16 +26,22 @@ def open_model(
     """A run folder or checkpoint in PyTorch, an .onnx or .engine file in its runtime.
 
     Raises:
-        SegtoolError: unreadable.
+        SegtoolError: unreadable; or an exported file is to see anything but whole images.
     """
     if model.suffix in (".onnx", ".engine"):
+        if views:
+            raise SegtoolError(
+                "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
+                where=model,
+                mend="give the run folder or checkpoint that it was exported from",
+            )
         import segtool.runtime
 
         deployed = segtool.runtime.load(model, backend=backend, native=native, threads=threads)
         return deployed, deployed.card
     from segtool.train.checkpoint import load_segmenter
+    from segtool.train.config.views import WHOLE
     from segtool.train.predict import TorchPredictor
-    from segtool.train.views import WHOLE
 
     if threads is not None:
         import torch
@@ -43,27 +49,6 @@ def open_model(
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
     return TorchPredictor(segmenter, views=views or WHOLE), card
-
-
-def views_of(model: Path, slide: int | None, stride: int | None, augment: str | None) -> "Views | None":
-    """What of an image the network is shown, see `parse_views`; None: the whole of it.
-
-    Raises:
-        SegtoolError: options without a meaning; or an exported file is to see anything but whole images.
-    """
-    if (slide, stride, augment) == (None, None, None):
-        return None
-    if stride is not None and slide is None:
-        raise SegtoolError("the stride must lie in 1..window", where=f"--stride {stride}", mend="--slide 512 ...")
-    if model.suffix in (".onnx", ".engine"):
-        raise SegtoolError(
-            "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
-            where=model,
-            mend="give the run folder or checkpoint that it was exported from",
-        )
-    from segtool.train.views import parse_views
-
-    return parse_views(slide, stride, augment)
 
 
 def weights_of(model: Path) -> Path:

@@ -48,7 +48,8 @@ def test_a_model_without_crf_has_no_kernels(tiny_run, photo):
 
 
 def test_windows_reach_the_crf_as_one_image(tiny_run, photo):
-    from segtool.train.views import Views, view_logits
+    from segtool.train.config.views import Views
+    from segtool.train.views import view_logits
 
     segmenter, _ = load_segmenter(tiny_run)
     views = Views(48, 32)

@@ -11,8 +11,9 @@ from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.reduced import Reduced
 from segtool.train.augmentation import augmentation
 from segtool.train.config.settings import DataConfig
+from segtool.train.config.views import Views
 from segtool.train.networks.adapted import Adapted
-from segtool.train.views import Views, view_logits
+from segtool.train.views import view_logits
 
 SIDE, MIDDLE = 128, slice(40, 88)
 

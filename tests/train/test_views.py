@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segtool.errors import SegtoolError
-from segtool.train.views import Views, parse_views, view_logits
+from segtool.train.config.views import Views, parse_views
+from segtool.train.views import view_logits
 
 IMAGE = torch.rand(1, 3, 61, 83, generator=torch.Generator().manual_seed(0)) * 255
 

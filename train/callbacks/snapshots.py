@@ -15,7 +15,7 @@ from segtool.evaluation.pictures import pictures_of
 from segtool.files import atomic_path
 from segtool.images import RGB
 from segtool.train.config.settings import SnapshotConfig
-from segtool.train.config.stages import STAGE_NAMES
+from segtool.train.config.stages import STAGES
 from segtool.train.distributed import is_first
 from segtool.train.module import StageModule
 from segtool.train.predict import TorchPredictor, evaluating
@@ -80,7 +80,7 @@ def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:
 
 def write_gif(folder: Path, path: Path) -> None:
     """All snapshots of a run, in the order in which they were made, as one animation."""
-    stages = [*map(str, STAGE_NAMES)]
+    stages = list[str](STAGES)
     files = sorted(folder.glob("*_epoch_*.png"), key=lambda f: (stages.index(f.stem.partition("_")[0]), f.name))
     if not files:
         return

@@ -1,13 +1,12 @@
 """The stages of training, as one table: what each trains, and from what it starts."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import StageConfig, TrainConfig
 
 StageName = Literal["unary", "crf", "joint", "control"]
-STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)  # in the order in which they run
 
 
 class Stage(NamedTuple):
@@ -44,6 +43,7 @@ _TABLE = (
     # As `joint` trains it, but without a CRF: what more epochs alone would have gained.
     Stage("control", "unary", "joint", network=True, crf=False),
 )
+# In the order in which they run.
 STAGES: dict[StageName, Stage] = {stage.name: stage for stage in _TABLE}
 
 
@@ -51,8 +51,8 @@ def parse_stages(text: str) -> list[StageName]:
     """Reads `unary,crf,joint` (any of them, and `control`), in the order in which they must run."""
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
-        if name not in STAGE_NAMES:
-            raise unknown("stage", name, STAGE_NAMES)
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
     if not set(wanted) - {"control"}:
         raise SegtoolError("--stages needs at least one of unary, crf, joint", where=text)
-    return [name for name in STAGE_NAMES if name in wanted]
+    return [name for name in STAGES if name in wanted]
