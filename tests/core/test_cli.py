@@ -11,10 +11,7 @@ from click.testing import CliRunner
 from segtool.cli import _shown, cli
 from segtool.errors import SegtoolWarning
 
-
-def _segtool(*arguments, cwd, **options):
-    command = [sys.executable, "-m", "segtool", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+from .command_line import segtool
 
 
 def test_help_imports_nothing_heavy(tmp_path):
@@ -32,7 +29,7 @@ def test_help_imports_nothing_heavy(tmp_path):
 def test_threads_that_wait_sleep(tmp_path):
     """OpenMP reads its settings when PyTorch is loaded, and says what it read."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    told = _segtool("doctor", cwd=tmp_path, env={**env, "OMP_DISPLAY_ENV": "true"}).stderr
+    told = segtool("doctor", cwd=tmp_path, env={**env, "OMP_DISPLAY_ENV": "true"}).stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in told
 
 
@@ -50,21 +47,21 @@ def test_unknown_command_suggests_the_near_one():
 
 
 def test_user_errors_are_one_line_and_exit_code_2(tmp_path):
-    result = _segtool("train", "--preset", "quikstart", "--data", "synthetic", "--out", "run", cwd=tmp_path)
+    result = segtool("train", "--preset", "quikstart", "--data", "synthetic", "--out", "run", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.strip() == "segtool: unknown preset: quikstart (did you mean quickstart?)"
     assert not (tmp_path / "run").exists()
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    result = _segtool("--debug", "predict", "none.safetensors", "x.png", "--out", "out", cwd=tmp_path)
+    result = segtool("--debug", "predict", "none.safetensors", "x.png", "--out", "out", cwd=tmp_path)
     assert "Traceback" in result.stderr
 
 
 def test_missing_model(tmp_path):
     (tmp_path / "x.png").write_bytes(b"")
     for model in ("none.onnx", "none.safetensors", "none"):
-        result = _segtool("predict", model, "x.png", "--out", "out", cwd=tmp_path)
+        result = segtool("predict", model, "x.png", "--out", "out", cwd=tmp_path)
         assert result.returncode == 2
         assert "no such model" in result.stderr
 
@@ -79,7 +76,7 @@ def test_warnings_are_one_line_too(capsys):
 
 
 def test_doctor_reports(tmp_path):
-    result = _segtool("doctor", cwd=tmp_path)
+    result = segtool("doctor", cwd=tmp_path)
     assert result.returncode == 0
     assert "native library" in result.stdout
     assert "CUDA kernels" in result.stdout
@@ -96,7 +93,7 @@ def test_predict_writes_masks_and_goes_on_past_a_bad_image(tiny_onnx, tmp_path, 
     (tmp_path / "in").mkdir()
     Image.fromarray(photo).save(tmp_path / "in" / "good.png")
     (tmp_path / "in" / "bad.jpg").write_text("not an image")
-    result = _segtool("predict", tiny_onnx, "in", "--out", "out", cwd=tmp_path)
+    result = segtool("predict", tiny_onnx, "in", "--out", "out", cwd=tmp_path)
     assert result.returncode == 2
     assert "bad.jpg" in result.stderr
     assert "1 of 2 images" in result.stdout
@@ -110,11 +107,11 @@ def test_tiles_of_predict(tiny_onnx, tmp_path, photo):
     from PIL import Image
 
     Image.fromarray(photo).save(tmp_path / "a.jpg")
-    result = _segtool("predict", tiny_onnx, "a.jpg", "--out", "out", "--tile", "64x96", cwd=tmp_path)
+    result = segtool("predict", tiny_onnx, "a.jpg", "--out", "out", "--tile", "64x96", cwd=tmp_path)
     assert result.returncode == 0, result.stderr  # they overlap by a quarter, where 128 pixels would be too many
     assert Image.open(tmp_path / "out" / "a.png").size == photo.shape[1::-1]
     options = ("--tile", "64x96", "--overlap", "64")
-    result = _segtool("predict", tiny_onnx, "a.jpg", "--out", "other", *options, cwd=tmp_path)
+    result = segtool("predict", tiny_onnx, "a.jpg", "--out", "other", *options, cwd=tmp_path)
     assert "tiles of 64 pixels cannot overlap by 64" in result.stderr
     assert not (tmp_path / "other").exists()
 
@@ -125,110 +122,18 @@ def test_predict_overwrites_no_image(tiny_onnx, tmp_path, photo):
     (tmp_path / "in").mkdir()
     Image.fromarray(photo).save(tmp_path / "in" / "a.png")
     before = (tmp_path / "in" / "a.png").read_bytes()
-    result = _segtool("predict", tiny_onnx, "in", "--out", tmp_path / "in", cwd=tmp_path)
+    result = segtool("predict", tiny_onnx, "in", "--out", tmp_path / "in", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert "results would lie among the images" in result.stderr
-    result = _segtool("predict", tiny_onnx, "in/a.png", "--out", tmp_path / "in", cwd=tmp_path)
+    result = segtool("predict", tiny_onnx, "in/a.png", "--out", tmp_path / "in", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert "the result would overwrite an image" in result.stderr
     assert (tmp_path / "in" / "a.png").read_bytes() == before
 
 
-def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx, tmp_path):
-    import json
-
-    rows = []
-    for model in (tiny_run, tiny_onnx):
-        out = tmp_path / model.name
-        result = _segtool("eval", model, "--data", "synthetic:64", "--out", out, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "boundary F" in result.stdout
-        rows.append(json.loads((out / "summary.json").read_text()))
-        assert len((out / "images.csv").read_text().splitlines()) == 1 + rows[-1]["images"]
-    for stage in ("before_crf", "after_crf"):
-        assert rows[0][stage]["miou"] == pytest.approx(rows[1][stage]["miou"], abs=1e-4)
-    folders = tiny_run.name, tiny_onnx.name
-    result = _segtool("eval", "--compare", *folders, "--pictures", "2", "--out", "compared", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "0.00" in result.stdout.split("mIoU")[1].splitlines()[0]
-    assert (tmp_path / "compared" / "report.html").is_file()
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--slide", "64"], "give the run folder or checkpoint"),
-        (["--tta", "flip"], "an exported file holds them as one"),
-        (["--compare", "a", "b"], "give neither MODEL nor --data"),
-        (["--stride", "8"], "--stride 8"),
-    ],
-)
-def test_eval_options_that_do_not_fit(options, said, tiny_onnx, tmp_path):
-    result = _segtool("eval", tiny_onnx, "--data", "synthetic:64", *options, cwd=tmp_path)
-    assert result.returncode == 2
-    assert said in result.stderr
-
-
-def test_eval_with_windows_and_augmentation(tiny_run, tmp_path):
-    options = ("--slide", "48", "--tta", "flip,0.75", "--failures", "0.9")
-    result = _segtool("eval", tiny_run, "--data", "synthetic:64", *options, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "images with an mIoU below 90 percent" in result.stdout
-
-
-def test_eval_says_what_it_needs(tmp_path):
-    assert "give MODEL and --data" in _segtool("eval", cwd=tmp_path).stderr
-    result = _segtool("eval", "--compare", tmp_path, tmp_path, cwd=tmp_path)
-    assert result.returncode == 2
-    assert "not an evaluation folder" in result.stderr
-
-
-def test_eval_with_data_of_other_classes(tiny_run, tmp_path, shared):
-    result = _segtool("eval", tiny_run, "--data", f"camvid:{shared / 'camvid'}", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "the model has 5 classes, the data 11" in result.stderr
-
-
-def one_image(tmp_path, classes):
-    """The first synthetic image as a folder dataset with other names of its classes."""
-    from PIL import Image
-
-    from segtool.data import open_dataset
-
-    (tmp_path / "classes.yaml").write_text(f"classes: [{classes}]\n")
-    for part in ("images", "masks"):
-        (tmp_path / "val" / part).mkdir(parents=True)
-    sample = open_dataset("synthetic:64", "val").load(0)
-    Image.fromarray(sample.image).save(tmp_path / "val" / "images" / "a.png")
-    Image.fromarray(sample.labels).save(tmp_path / "val" / "masks" / "a.png")
-    return f"folder:{tmp_path}"
-
-
-def test_eval_refuses_classes_in_another_order_unless_told(tiny_run, tmp_path):
-    data = one_image(tmp_path, "ground, block, disk, wedge, pole")
-    arguments = ("eval", tiny_run, "--data", data)
-    refused = _segtool(*arguments, cwd=tmp_path)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert (
-        "classes have other ids in the data than in the model (disk is 2, not 1, block is 1, not 2)" in refused.stderr
-    )
-    told = _segtool(*arguments, "--any-classes", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert "classes have other names" in told.stderr
-
-
-def test_eval_warns_once_of_data_with_other_names(tiny_run, tmp_path):
-    data = one_image(tmp_path, "ground, disk, blocks, wedge, mast")
-    result = _segtool("eval", tiny_run, "--data", data, "--processes", "2", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    said = "segtool: classes have other names in model and data: block / blocks, pole / mast\n"
-    assert result.stderr.count("classes have other names") == 1
-    assert said in result.stderr
-
-
 def test_bench_tells_latency_stages_and_cold_start(tiny_run, tiny_onnx, tmp_path):
     arguments = ("bench", tiny_onnx, "--size", "48x64", "--runs", "4", "--cold", "--out", "b.json")
-    result = _segtool(*arguments, "--against", tiny_run, cwd=tmp_path)
+    result = segtool(*arguments, "--against", tiny_run, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "p50" in result.stdout
     exported, torch = json.loads((tmp_path / "b.json").read_text())["rows"]
@@ -253,7 +158,7 @@ def test_bench_writes_its_numbers_where_nothing_draws(tiny_onnx, tmp_path, monke
 
 
 def test_bench_in_batches(tiny_run, tiny_onnx, tmp_path):
-    result = _segtool("bench", tiny_onnx, "--size", "48x64", "--runs", "1", "--batch", "3", cwd=tmp_path)
+    result = segtool("bench", tiny_onnx, "--size", "48x64", "--runs", "1", "--batch", "3", cwd=tmp_path)
     assert "3x48x64" in result.stdout
-    assert _segtool("bench", tiny_onnx, "--size", "64", cwd=tmp_path).returncode == 2
-    assert "one image at a time" in _segtool("bench", tiny_run, "--batch", "2", cwd=tmp_path).stderr
+    assert segtool("bench", tiny_onnx, "--size", "64", cwd=tmp_path).returncode == 2
+    assert "one image at a time" in segtool("bench", tiny_run, "--batch", "2", cwd=tmp_path).stderr

@@ -6,128 +6,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segtool.cli.data import command
-from segtool.data import Sample, SegmentationDataset, open_dataset, register_dataset
+from segtool.data import open_dataset
 from segtool.data.checks.inspection import Inspection, check_all
-from segtool.data.pairs import named_classes
-from segtool.data.reduced import Reduced
-from segtool.data.registry import _OPENERS
 from segtool.errors import SegtoolError
-from segtool.train.cache import CachedDataset
 
-from .layouts import write_ade20k, write_cityscapes, write_mask, write_voc
-
-RANDOM = np.random.default_rng(0)
-IMAGE = RANDOM.integers(0, 256, (8, 12, 3), np.uint8)
-LABELS = np.zeros((8, 12), np.uint8)
-LABELS[:, 6:] = 1
-
-
-@pytest.fixture
-def registered():
-    """A function that registers a dataset of one sample, and opens it."""
-
-    def make(sample):
-        @register_dataset("mine")
-        class Mine(SegmentationDataset):
-            def __init__(self, root, split):
-                self.name, self.split, self.classes = "mine", split, named_classes(["a", "b"])
-
-            def __len__(self):
-                return 1
-
-            def identifier(self, index):
-                return "first"
-
-            def load(self, index):
-                return sample() if callable(sample) else sample
-
-        return open_dataset("mine", "train")
-
-    yield make
-    _OPENERS.pop("mine", None)
-
-
-def signed(value):
-    labels = LABELS.astype(np.int64)
-    labels[0, 0] = value
-    return labels
-
-
-BAD_SAMPLES = [
-    (Sample(IMAGE, np.where(LABELS, 2, 0).astype(np.uint8)), r"label 2 in a mask; classes are 0\.\.1, void is 255"),
-    (Sample(IMAGE, signed(-1)), r"labels of int64 with values -1\.\.1: first .it must be uint8"),
-    (Sample(IMAGE, signed(256)), r"labels of int64 with values 0\.\.256"),
-    (Sample(IMAGE[..., 0], LABELS), r"image of shape \[8, 12\]: first .*np\.repeat"),
-    (Sample(np.concatenate([IMAGE, IMAGE[..., :1]], 2), LABELS), r"image of shape \[8, 12, 4\]"),
-    (Sample(IMAGE.transpose(2, 0, 1), LABELS), r"image of shape \[3, 8, 12\].*transpose\(1, 2, 0\)"),
-    (Sample((IMAGE / 255).astype(np.float32), LABELS), r"image of float32 with values 0\.\.1.*levels 0\.\.255"),
-    (Sample(IMAGE, LABELS[:-2]), "mask of 6x12 for an image of 8x12"),
-    (Sample(IMAGE, LABELS.T), "mask of 12x8 for an image of 8x12.*EXIF"),
-    (Sample(IMAGE, LABELS[..., None]), r"labels of shape \[8, 12, 1\]"),
-    (Sample(IMAGE.tolist(), LABELS), "image: list"),
-    (IMAGE, r"load\(\) gave ndarray"),
-    (lambda: {}["path"], r"load\(\) of dataset mine failed with KeyError: 'path'"),
-]
-
-
-@pytest.mark.parametrize(("sample", "message"), BAD_SAMPLES)
-def test_samples_of_a_registered_dataset_are_checked(registered, sample, message):
-    dataset = registered(sample)
-    for read in (dataset.load, Reduced(dataset, "half", 2).load, lambda index: CachedDataset(dataset)):
-        with pytest.raises(SegtoolError, match=message):
-            read(0)
-    result = CliRunner().invoke(command, ["check", "mine", "--split", "train"])
-    assert (result.exit_code, result.output.splitlines()[-1]) == (1, "1 problem")
-
-
-def test_a_plain_pair_and_a_view_are_taken_as_they_are_meant(registered):
-    """OpenCV's order of channels turned round is a view that torch cannot read."""
-    import torch
-
-    sample = registered((IMAGE[..., ::-1], LABELS)).load(0)
-    assert np.array_equal(torch.from_numpy(sample.image), IMAGE[..., ::-1])
-    assert sample.labels is LABELS
-
-
-@pytest.mark.parametrize(
-    ("opener", "message"),
-    [
-        (lambda root, split: [1, 2], "dataset mine has no name: list"),
-        (lambda root, split: {}[split], "dataset mine cannot be opened, KeyError: 'train'"),
-    ],
-)
-def test_an_opener_that_fails(opener, message):
-    register_dataset("mine")(opener)
-    try:
-        with pytest.raises(SegtoolError, match=message):
-            open_dataset("mine", "train")
-    finally:
-        _OPENERS.pop("mine")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Four different images for each split, half ground and half thing."""
-    (tmp_path / "classes.yaml").write_text("classes: [ground, thing]\n")
-    for split in ("train", "val"):
-        for i in range(4):
-            image(tmp_path, RANDOM.integers(0, 256, IMAGE.shape, np.uint8), split, str(i))
-            write_mask(tmp_path / split / "masks" / f"{i}.png", LABELS)
-    return tmp_path
-
-
-def image(root, pixels, split="train", name="0", suffix="png", **options):
-    path = root / split / "images" / f"{name}.{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix != "png":
-        path.with_suffix(".png").unlink(missing_ok=True)
-    Image.fromarray(pixels).save(path, **options)
-    return path
-
-
-def masks(root, labels, split="train", count=4):
-    for i in range(count):
-        write_mask(root / split / "masks" / f"{i}.png", labels)
+from .layouts import write_ade20k, write_mask
+from .samples import IMAGE, LABELS, RANDOM, image, masks
 
 
 def look(root):
@@ -278,59 +162,6 @@ def test_problems_of_a_kind_are_one_line(folder):
     refused(folder, r"4 times: label 2 in a mask.*1 more problems.*0\.png, .*1\.png, .*2\.png and 1 more .correct")
     said = CliRunner().invoke(command, ["check", f"folder:{folder}"]).output.splitlines()
     assert [line.partition(":")[0] for line in said] == ["train", "train", "val", "val", "5 problems"]
-
-
-def empty(root, spec):
-    """What opening it, and what `segtool data check` say."""
-    with pytest.raises(SegtoolError) as caught:
-        open_dataset(f"{spec}:{root}", "train")
-    result = CliRunner().invoke(command, ["check", f"{spec}:{root}", "--split", "train"])
-    assert result.exit_code == 1
-    assert "train: 0 images with masks" in result.output
-    assert str(caught.value).partition(" (")[0] in result.output
-    return str(caught.value)
-
-
-def test_masks_of_other_names(folder):
-    for i in range(4):
-        (folder / f"train/masks/{i}.png").rename(folder / f"train/masks/{i}_mask.png")
-    said = empty(folder, "folder")
-    assert said.startswith("4 times: an image has no mask: 0, 1, 2 and 1 more (add ")
-    assert said.endswith("or rename 0_mask.png)")
-
-
-def test_cityscapes_with_training_ids_alone(tmp_path):
-    write_cityscapes(tmp_path)
-    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
-        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
-    assert empty(tmp_path, "cityscapes").startswith("there are labelTrainIds but no labelIds (and 2 more problems")
-
-
-def test_voc_list_of_two_columns(tmp_path):
-    """As the lists of the classification task are."""
-    write_voc(tmp_path)
-    (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt").write_text("2007_000032  1\n2007_000039 -1\n")
-    assert empty(tmp_path, "voc").startswith("2 times: a listed image is missing: 2007_000032  1, 2007_000039 -1")
-
-
-def test_images_in_folders_below_are_told(folder):
-    (folder / "train/images/day").mkdir()
-    for i in range(4):
-        (folder / f"train/images/{i}.png").rename(folder / f"train/images/day/{i}.png")
-    with pytest.raises(SegtoolError, match=r"empty: .*4 times: images in folders below are left out.*move them"):
-        open_dataset(f"folder:{folder}", "train")
-
-
-def test_a_path_without_a_name_is_told(folder):
-    with pytest.raises(SegtoolError, match=f"a dataset is NAME:PATH: {folder} .folder:{folder}"):
-        open_dataset(str(folder), "train")
-
-
-def test_an_empty_split_says_what_it_left_out(folder):
-    for i in range(4):
-        (folder / f"train/images/{i}.png").rename(folder / f"train/images/{i}.psd")
-    with pytest.raises(SegtoolError, match=r"the train split is empty: .*4 times: files that end in \.psd"):
-        open_dataset(f"folder:{folder}", "train")
 
 
 def test_ade20k_shows_the_value_in_the_file(tmp_path):
