@@ -8,7 +8,7 @@ import pytest
 
 from segtool.export.tensorrt_build import prepare
 
-GUIDE = Path(__file__).parents[2] / "docs" / "deployment.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "engines.md"
 KINDS = {
     "TYPE_UINT8": onnx.TensorProto.UINT8,
     "TYPE_FP32": onnx.TensorProto.FLOAT,
