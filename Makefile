@@ -6,9 +6,6 @@ NVCC := build/cuda/.ready
 JOBS ?= 2  # test processes, of one thread each
 NATIVE := $(wildcard crf/native/* evaluation/native/*)
 
-# PyTorch's threads that wait sleep, as under the command line: tests beside another process would take three times as long.
-export OMP_WAIT_POLICY ?= passive
-
 .PHONY: quickstart test test-slow check lint types imports docs format clean
 
 quickstart: $(READY)

@@ -1,5 +1,7 @@
 """Portable definitions of the CRF's operators: ONNX functions of standard operators."""
 
+from functools import lru_cache
+
 import onnx
 import torch
 from onnx import FunctionProto, helper, parser
@@ -25,13 +27,13 @@ def function_bodies(crf: CrfCard) -> list[FunctionProto]:
     Raises:
         SegtoolError: the widths are so small that no useful image size fits the packed keys.
     """
-    classes = len(crf.unary_scale)
-    bodies = [
-        _lattice_body(crf.bilateral_alpha, crf.bilateral_beta),
-        _filter_body(),
-        _spatial_body(crf.spatial_gamma, classes),
-        _update_body(),
-    ]
+    return list(_bodies(crf.spatial_gamma, crf.bilateral_alpha, crf.bilateral_beta, len(crf.unary_scale)))
+
+
+# Tracing takes seconds, and one process often exports a model several times, such as in other precisions.
+@lru_cache(maxsize=16)
+def _bodies(gamma: float, alpha: float, beta: float, classes: int) -> tuple[FunctionProto, ...]:
+    bodies = (_lattice_body(alpha, beta), _filter_body(), _spatial_body(gamma, classes), _update_body())
     for body in bodies:
         name_body(body)
     return bodies

@@ -1,5 +1,6 @@
 """Fixtures that several parts' tests share."""
 
+import os
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from . import tensorrt_api
+
+# Before anything imports torch: its threads that wait then sleep, as under the command line. Threads that spin make a
+# test that trains ten times slower where another process takes one of two cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

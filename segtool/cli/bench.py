@@ -20,13 +20,13 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 @click.command("bench")
 @model_argument
 @click.option("--against", type=click.Path(path_type=Path), multiple=True, help="More models, timed in turn with it.")
-@click.option("--image", type=click.Path(path_type=Path), help="Image to run; smooth noise of --size when not given.")
-@click.option("--size", metavar="HxW", help="360x480 when not given, or the nearest that MODEL takes.")
+@click.option("--image", type=click.Path(path_type=Path), help="Image to run.  [default: smooth noise of --size]")
+@click.option("--size", metavar="HxW", help="Image size.  [default: 360x480, or the nearest that MODEL takes]")
 @click.option("--runs", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images in a run.")
-@click.option("--threads", type=click.IntRange(1), help="All cores when not given.")
-@click.option("--cold", is_flag=True, help="Also time a process that has just started, and its memory.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON to write; with a .png beside it.")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images per run.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime.  [default: all cores]")
+@click.option("--cold", is_flag=True, help="Also measure a process that has just started, and its memory.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON to write, with a plot beside it.")
 @backend_option
 def command(
     model: Path,

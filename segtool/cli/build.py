@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; MODEL.engine when not given.")
-@click.option("--min", "smallest", metavar="NxHxW", help="Smallest batch and image; 1x64x64 when not given.")
-@click.option("--opt", "usual", metavar="NxHxW", help="What to be fastest at; 1x480x640 when not given.")
-@click.option("--max", "largest", metavar="NxHxW", help="Largest; 1x1080x1920 when not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.engine]")
+@click.option("--min", "smallest", metavar="NxHxW", help="Smallest batch and image.  [default: 1x64x64]")
+@click.option("--opt", "usual", metavar="NxHxW", help="Batch and image to be fastest at.  [default: 1x480x640]")
+@click.option("--max", "largest", metavar="NxHxW", help="Largest batch and image.  [default: 1x1080x1920]")
 @click.option("--level", default=3, show_default=True, type=click.IntRange(0, 5), help="Optimization level.")
-@click.option("--timing-cache", type=click.Path(path_type=Path), help="Read and written; the next build is faster.")
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), help="File that makes the next build faster; read and written."
+)
 @click.option(
     "--vertices-per-pixel",
     type=click.FloatRange(0.001, 6),
-    help="Capacity of the CRF's lattice, by its widths when not given; an image that needs more is refused.",
+    help="Capacity of the CRF's lattice; an image that needs more is refused.  [default: by the CRF's widths]",
 )
 @click.option("--prepare-only", is_flag=True, help="Only write the .onnx that trtexec or Triton can build from.")
 def command(

@@ -15,14 +15,24 @@ from segtool.cli.options import echo, progress_bar
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--data", metavar="SPEC", help="Dataset as name:path, such as camvid:data/camvid or synthetic.")
 @click.option("--split", default="val", show_default=True)
-@click.option("--processes", default=1, show_default=True, type=click.IntRange(1), help="Each opens the model.")
+@click.option(
+    "--processes", default=1, show_default=True, type=click.IntRange(1), help="Processes; each opens the model."
+)
 @click.option("--failures", type=click.FloatRange(0, 1), help="Explain the images with an mIoU below this, 0..1.")
-@click.option("--slide", type=click.IntRange(16), help="Show the network windows of this side in pixels.")
-@click.option("--stride", type=int, help="From window to window, pixels.  [default: two thirds of the window]")
-@click.option("--tta", metavar="flip,0.75,...", help="Average over mirrored and scaled images too.")
-@click.option("--any-classes", is_flag=True, help="Match classes by id, also where names have other ids.")
+@click.option(
+    "--slide",
+    type=click.IntRange(16),
+    help="Show the network windows of this side, in pixels, instead of whole images.",
+)
+@click.option("--stride", type=int, help="Pixels from one window to the next.  [default: two thirds of --slide]")
+@click.option(
+    "--tta", metavar="flip,0.75,...", help="Test-time augmentation: average over mirrored and scaled images too."
+)
+@click.option("--any-classes", is_flag=True, help="Match classes by id even if their names have other ids.")
 @click.option("--pictures", default=120, show_default=True, type=click.IntRange(0), help="Images in the report.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for tables and report.html.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write tables and report.html to."
+)
 @click.option(
     "--compare",
     nargs=2,

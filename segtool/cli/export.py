@@ -18,22 +18,28 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; RUN/model.onnx when not given.")
-@click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations; the model's own when not given.")
-@click.option("--size", metavar="HxW", help="Fix the image size; any size when not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: RUN/model.onnx]")
+@click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations.  [default: the model's own]")
+@click.option("--size", metavar="HxW", help="Fix the image size.  [default: any size]")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
-@click.option("--no-crf", is_flag=True, help="The network alone, for engines that cannot run the CRF.")
+@click.option("--no-crf", is_flag=True, help="Leave the CRF out, for engines that cannot run it.")
 @click.option("--fp16", is_flag=True, help="The network in half precision; the CRF stays in float32.")
 @click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="SPEC", help="Dataset whose training images set the scales of --int8.")
-@click.option("--calibration-images", default=64, show_default=True, type=click.IntRange(1), help="How many of them.")
+@click.option(
+    "--calibration-images",
+    default=64,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of images to calibrate with.",
+)
 @click.option(
     "--int8-for",
     "target",
     default="tensorrt",
     show_default=True,
     type=click.Choice(["tensorrt", "cpu"]),
-    help="TensorRT takes signed numbers around zero, ONNX Runtime on a processor unsigned ones too.",
+    help="What runs the 8-bit file: TensorRT takes signed numbers only, ONNX Runtime on a CPU unsigned ones too.",
 )
 def command(
     run: Path,

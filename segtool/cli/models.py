@@ -39,6 +39,9 @@ def open_model(
 
         deployed = segtool.runtime.load(model, backend=backend, native=native, threads=threads)
         return deployed, deployed.card
+    from segtool.train.checkpoint_file import checkpoint_path
+
+    checkpoint_path(model)  # before PyTorch, which takes seconds to load
     from segtool.train.checkpoint import load_segmenter
     from segtool.train.config.views import WHOLE
     from segtool.train.predict import TorchPredictor
@@ -59,6 +62,6 @@ def weights_of(model: Path) -> Path:
     """
     if model.suffix in (".onnx", ".engine"):
         return model
-    from segtool.train.checkpoint import checkpoint_path
+    from segtool.train.checkpoint_file import checkpoint_path
 
     return checkpoint_path(model)

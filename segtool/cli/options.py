@@ -27,9 +27,15 @@ data_option = click.option(
     help="Dataset as name:path, such as camvid:data/camvid or synthetic.",
 )
 _REPLICA_OPTIONS = (
-    click.option("--replicas", default=1, show_default=True, type=click.IntRange(1), help="Of the model, in Ray."),
-    click.option("--cpus", type=click.FloatRange(0, min_open=True), help="For each; this machine's share, or 1."),
-    click.option("--gpus", default=0.0, show_default=True, type=click.FloatRange(0), help="For each."),
+    click.option(
+        "--replicas", default=1, show_default=True, type=click.IntRange(1), help="Copies of each model, in Ray."
+    ),
+    click.option(
+        "--cpus",
+        type=click.FloatRange(0, min_open=True),
+        help="CPU cores for each copy.  [default: this machine's share, or 1]",
+    ),
+    click.option("--gpus", default=0.0, show_default=True, type=click.FloatRange(0), help="GPUs for each copy."),
 )
 
 

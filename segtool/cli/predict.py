@@ -32,14 +32,18 @@ _OVERLAP = 128  # of tiles, pixels
 @model_argument
 @click.argument("images", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for the results.")
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images of one size at a time.")
+@click.option(
+    "--batch", default=1, show_default=True, type=click.IntRange(1), help="Images per run; they must have one size."
+)
 @click.option("--tile", metavar="HxW", help="Cut larger images into overlapping tiles of that size.")
-@click.option("--overlap", type=click.IntRange(0), help="Of tiles, in pixels.  [default: 128, or a quarter of a tile]")
-@click.option("--frames", is_flag=True, help="Of a video, also write the mask of each frame.")
+@click.option(
+    "--overlap", type=click.IntRange(0), help="Overlap of tiles, in pixels.  [default: 128, or a quarter of a tile]"
+)
+@click.option("--frames", is_flag=True, help="Also write a mask for each frame of a video.")
 @click.option("--resume", is_flag=True, help="Skip what this model has done already.")
-@click.option("--address", help="Use Ray Data: local, or the address of a Ray cluster, such as auto.")
+@click.option("--address", help="Run on Ray Data: local, or the address of a Ray cluster, such as auto.")
 @replica_options
-@click.option("--retry", is_flag=True, help="With --address: also the images that failed before.")
+@click.option("--retry", is_flag=True, help="With --address: try images that failed before again.")
 @backend_option
 def command(
     model: Path,

@@ -24,7 +24,7 @@ _NATIVE, _BODIES = "ONNX Runtime CPU, native library", "ONNX Runtime CPU, functi
 @click.command("quickstart")
 @click.option("--out", default="runs/quickstart", show_default=True, type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with an interrupted quickstart.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted quickstart.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for segtool train.")
 def command(out: Path, seed: int, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train, export, verify and draw a CNN + CRF on built-in data, in minutes on a CPU."""
@@ -96,7 +96,7 @@ def _draw(
     """The report, and the pictures as files."""
     from segtool.drawing import overlay, save_image
     from segtool.evaluation.report.training_report import write_report
-    from segtool.train.checkpoint import MODEL_FILE, read_card
+    from segtool.train.checkpoint_file import MODEL_FILE, read_card
 
     card = read_card(out / MODEL_FILE)
     write_report(

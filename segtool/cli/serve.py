@@ -18,16 +18,36 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 @click.argument("models", metavar="[NAME=]MODEL...", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--address", help="Of a running Ray cluster, such as auto; this machine alone when not given.")
+@click.option("--address", help="Address of a running Ray cluster, such as auto.  [default: start Ray on this machine]")
 @replica_options
-@click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="Images at most in one run.")
-@click.option("--batch-wait", default=5.0, show_default=True, type=click.FloatRange(0), help="In ms, for others.")
-@click.option("--queue", default=32, show_default=True, type=click.IntRange(0), help="Requests that may wait.")
-@click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In s.")
-@click.option("--grace", type=click.FloatRange(0), help="At the end, for answers, in s.  [default: --timeout + 15]")
+@click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="Most images to run at once.")
+@click.option(
+    "--batch-wait",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Milliseconds to wait for more images to run at once.",
+)
+@click.option(
+    "--queue",
+    default=32,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Requests for a model that may wait; more are refused.",
+)
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds a request may take.",
+)
+@click.option(
+    "--grace", type=click.FloatRange(0), help="Seconds that a shutdown waits for answers.  [default: --timeout + 15]"
+)
 @click.option("--max-megapixels", default=16.0, show_default=True, help="Largest image that is accepted.")
 @click.option("--max-megabytes", default=32.0, show_default=True, help="Largest file that is accepted.")
-@click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus, on this machine.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Port for Prometheus metrics, on this machine.")
 @auth_option
 @backend_option
 def command(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Start from a run, a checkpoint, or a state_dict of the whole network.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--sanity", is_flag=True, help="Only see whether the network can learn one image by heart.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--sanity", is_flag=True, help="Only check whether the network can learn one image by heart.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. unary.epochs=50."
 )
@@ -51,17 +51,18 @@ def command(
 
     Several GPUs or machines: torchrun --nproc-per-node N -m segtool train ... with the same options.
     """
-    from segtool.cli.tables import print_stages
     from segtool.train.config.presets import load_config
     from segtool.train.config.stages import parse_stages
-    from segtool.train.distributed import is_first
-    from segtool.train.stages.piecewise import PiecewiseTrainer
 
-    config = load_config(preset, list(overrides))
+    config, wanted = load_config(preset, list(overrides)), parse_stages(stages)
     if sanity:
         _check_sanity(config, data, out)
         return
-    trainer = PiecewiseTrainer(config, data, out, parse_stages(stages), start=start, resume=resume, report=echo)
+    from segtool.cli.tables import print_stages  # what needs PyTorch, after what may be wrong in the options
+    from segtool.train.distributed import is_first
+    from segtool.train.stages.piecewise import PiecewiseTrainer
+
+    trainer = PiecewiseTrainer(config, data, out, wanted, start=start, resume=resume, report=echo)
     run_or_say_how_to_resume(trainer)
     if not is_first():
         return

@@ -22,11 +22,11 @@ _ELSEWHERE = (
 @click.command("verify")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of images; built-in pictures when not given.")
-@click.option("--data", metavar="SPEC", help="A dataset instead, whose truth also gives the difference of mIoU.")
-@click.option("--split", default="val", show_default=True, help="Of --data.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many images.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON to write; beside MODEL when not given.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of images.  [default: built-in pictures]")
+@click.option("--data", metavar="SPEC", help="Dataset instead of images; its truth also gives the difference of mIoU.")
+@click.option("--split", default="val", show_default=True, help="Split of --data.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Use at most this many images.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON to write.  [default: beside MODEL]")
 def command(
     run: Path, model: Path, images: Path | None, data: str | None, split: str, limit: int, out: Path | None
 ) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from segtool.cli import _shown, cli
 from segtool.errors import SegtoolWarning
 
-from .command_line import segtool
+from .command_line import segtool, segtool_process
 
 
 def test_help_imports_nothing_heavy(tmp_path):
@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy(tmp_path):
 def test_threads_that_wait_sleep(tmp_path):
     """OpenMP reads its settings when PyTorch is loaded, and says what it read."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    told = segtool("doctor", cwd=tmp_path, env={**env, "OMP_DISPLAY_ENV": "true"}).stderr
+    told = segtool_process("doctor", cwd=tmp_path, env={**env, "OMP_DISPLAY_ENV": "true"}).stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in told
 
 
@@ -47,14 +47,14 @@ def test_unknown_command_suggests_the_near_one():
 
 
 def test_user_errors_are_one_line_and_exit_code_2(tmp_path):
-    result = segtool("train", "--preset", "quikstart", "--data", "synthetic", "--out", "run", cwd=tmp_path)
+    result = segtool_process("train", "--preset", "quikstart", "--data", "synthetic", "--out", "run", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.strip() == "segtool: unknown preset: quikstart (did you mean quickstart?)"
     assert not (tmp_path / "run").exists()
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    result = segtool("--debug", "predict", "none.safetensors", "x.png", "--out", "out", cwd=tmp_path)
+    result = segtool_process("--debug", "predict", "none.safetensors", "x.png", "--out", "out", cwd=tmp_path)
     assert "Traceback" in result.stderr
 
 
@@ -64,6 +64,30 @@ def test_missing_model(tmp_path):
         result = segtool("predict", model, "x.png", "--out", "out", cwd=tmp_path)
         assert result.returncode == 2
         assert "no such model" in result.stderr
+
+
+_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from segtool.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("predict none.safetensors x.png --out out", "no such model"),
+        ("train --preset quikstart --data synthetic --out run", "unknown preset"),
+        ("train --preset quickstart --data synthetic --out run --set unary.epoch=3", "epoch"),
+        ("train --preset quickstart --data synthetic --out run --stages unary,crv", "crv"),
+    ],
+)
+def test_slips_are_told_before_pytorch_is_loaded(arguments, said, tmp_path):
+    command = [sys.executable, "-c", _WITHOUT_TORCH, *arguments.split()]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert said in result.stderr
 
 
 def test_warnings_are_one_line_too(capsys):

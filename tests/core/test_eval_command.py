@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from .command_line import segtool
+from .command_line import segtool, segtool_process
 
 
 def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx, tmp_path):
-
     rows = []
     for model in (tiny_run, tiny_onnx):
         out = tmp_path / model.name
@@ -91,7 +90,7 @@ def test_eval_refuses_classes_in_another_order_unless_told(tiny_run, tmp_path):
 
 def test_eval_warns_once_of_data_with_other_names(tiny_run, tmp_path):
     data = one_image(tmp_path, "ground, disk, blocks, wedge, mast")
-    result = segtool("eval", tiny_run, "--data", data, "--processes", "2", cwd=tmp_path)
+    result = segtool_process("eval", tiny_run, "--data", data, "--processes", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     said = "segtool: classes have other names in model and data: block / blocks, pole / mast\n"
     assert result.stderr.count("classes have other names") == 1

@@ -65,7 +65,7 @@ def test_labels_and_scores_are_those_of_pytorch(half, tiny_run):
         assert record.label_agreement >= 0.997
         assert record.passed
         assert record.max_abs_dp > 1e-6  # it is not float32 after all
-    from segtool.train.checkpoint import read_card
+    from segtool.train.checkpoint_file import read_card
 
     after = evaluate(load(half), val).validation_scores().after_crf
     assert after.miou == pytest.approx(read_card(tiny_run / "model.safetensors").validation.after_crf.miou, abs=1e-3)

@@ -10,7 +10,8 @@ import torch
 
 from segtool import user_code
 from segtool.errors import SegtoolError
-from segtool.train.checkpoint import load_segmenter, read_card
+from segtool.train.checkpoint import load_segmenter
+from segtool.train.checkpoint_file import read_card
 from segtool.train.config.presets import load_config
 from segtool.train.stages.piecewise import PiecewiseTrainer
 

@@ -16,7 +16,8 @@ from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.evaluation.evaluate import evaluate
-from segtool.train.checkpoint import load_segmenter, read_card, save_checkpoint
+from segtool.train.checkpoint import load_segmenter, save_checkpoint
+from segtool.train.checkpoint_file import read_card
 from segtool.train.config.presets import load_config
 from segtool.train.config.stages import STAGES
 from segtool.train.losses import SegmentationLoss

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segtool.train.checkpoint import read_card
+from segtool.train.checkpoint_file import read_card
 
 from ..conftest import TINY
 

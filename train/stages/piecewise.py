@@ -18,7 +18,8 @@ from segtool.files import atomic_path
 from segtool.train import distributed
 from segtool.train.cache import cached
 from segtool.train.callbacks import snapshots_of, write_gif
-from segtool.train.checkpoint import MODEL_FILE, make_card, read_card, save_checkpoint
+from segtool.train.checkpoint import make_card, save_checkpoint
+from segtool.train.checkpoint_file import MODEL_FILE, read_card
 from segtool.train.config.settings import TrainConfig
 from segtool.train.config.stages import STAGES, Stage, StageName
 from segtool.train.loggers import build_loggers, check_loggers

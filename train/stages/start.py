@@ -5,7 +5,8 @@ from pathlib import Path
 
 from segtool.card import ClassInfo, InputContract, ModelCard
 from segtool.errors import SegtoolError
-from segtool.train.checkpoint import checkpoint_path, is_checkpoint, load_segmenter, model_config, read_card
+from segtool.train.checkpoint import load_segmenter, model_config
+from segtool.train.checkpoint_file import checkpoint_path, is_checkpoint, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
 from segtool.train.config.stages import Stage
 from segtool.train.networks import Segmenter
