@@ -93,7 +93,7 @@ def compare(first: Path, second: Path) -> Comparison:
     a, b = read_evaluation(first), read_evaluation(second)
     if a.final["classes"] != b.final["classes"]:
         raise SegtoolError("the two evaluations have other classes", where=second, mend="evaluate on the same data")
-    images = a.images[["miou"]].join(b.images[["miou"]], how="inner", lsuffix="_a", rsuffix="_b")
+    images = a.images[["miou"]].add_suffix("_a").join(b.images[["miou"]].add_suffix("_b"), how="inner")
     if images.empty:
         raise SegtoolError("the two evaluations share no image", where=second, mend="evaluate on the same split")
     images["difference"] = images["miou_b"] - images["miou_a"]

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from . import tensorrt_api
 
@@ -58,25 +59,33 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all three stages on small synthetic images."""
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A run of all three stages on small synthetic images, exported with probabilities as its model.onnx.
+
+    It takes a minute; test processes share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    out = (folder if worker_id == "master" else folder.parent) / "tiny"
+    with FileLock(f"{out}.lock"):
+        if not (out / "model.onnx").is_file():
+            _train_and_export(out)
+    return out
+
+
+def _train_and_export(out: Path) -> None:
+    from segtool.export.onnx_export import export_onnx
     from segtool.train.config.presets import load_config
     from segtool.train.stages.piecewise import PiecewiseTrainer
 
-    out = tmp_path_factory.mktemp("runs") / "tiny"
     config = load_config("quickstart", TINY)
     PiecewiseTrainer(config, "synthetic:64", out, ["unary", "crf", "joint"], report=lambda line: None).run()
-    return out
+    export_onnx(out, out / "model.onnx", probabilities=True)
 
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_run: Path) -> Path:
-    """The tiny run, exported with probabilities."""
-    from segtool.export.onnx_export import export_onnx
-
-    out = tiny_run / "model.onnx"
-    export_onnx(tiny_run, out, probabilities=True)
-    return out
+    """The tiny run's model.onnx."""
+    return tiny_run / "model.onnx"
 
 
 @pytest.fixture

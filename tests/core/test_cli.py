@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from segtool.cli import _shown, cli
 from segtool.errors import SegtoolWarning
 
-from .command_line import segtool, segtool_process
+from ..command_line import segtool, segtool_process
 
 
 def test_help_imports_nothing_heavy(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .command_line import segtool, segtool_process
+from ..command_line import segtool, segtool_process
 
 
 def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx, tmp_path):

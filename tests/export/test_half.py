@@ -18,6 +18,8 @@ from segtool.export.onnx_export import export_onnx
 from segtool.export.verify import verify
 from segtool.runtime import load
 
+pytestmark = pytest.mark.slow  # they trace the network anew, which takes half a minute
+
 
 @pytest.fixture(scope="module")
 def half(tiny_run, tmp_path_factory):
@@ -71,7 +73,6 @@ def test_labels_and_scores_are_those_of_pytorch(half, tiny_run):
     assert after.miou == pytest.approx(read_card(tiny_run / "model.safetensors").validation.after_crf.miou, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_command_writes_it_beside_the_other(tiny_run, tmp_path):
     checkpoint = tmp_path / "best.safetensors"
     checkpoint.write_bytes((tiny_run / "model.safetensors").read_bytes())

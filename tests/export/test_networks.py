@@ -69,7 +69,7 @@ NETWORKS = {
     "DPT": pytest.param(
         smp("DPT", "tu-vit_tiny_patch16_224.augreg_in21k", dynamic_img_size=True), marks=pytest.mark.slow
     ),
-    "segtool UNet": {"source": "segtool", "architecture": "UNet"},
+    "segtool UNet": pytest.param({"source": "segtool", "architecture": "UNet"}, marks=pytest.mark.slow),
     "torchvision": pytest.param(
         {"source": "torchvision", "architecture": "lraspp_mobilenet_v3_large"}, marks=pytest.mark.slow
     ),

@@ -168,6 +168,7 @@ def test_older_runtimes_and_other_tools_can_read_it(tiny_onnx):
                 assert node.attribute[0].name == "value" or node.attribute[0].ref_attr_name
 
 
+@pytest.mark.slow
 def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
     out = tmp_path / "fixed.onnx"
     card = export_onnx(tiny_run, out, size=(48, 64), iterations=2)

@@ -33,6 +33,7 @@ def test_engine_for_any_size(tiny_onnx, tmp_path):
     check(tiny_onnx, tmp_path)
 
 
+@pytest.mark.slow
 def test_engine_in_half_precision_and_for_one_size(tiny_run, tmp_path):
     export_onnx(tiny_run, tmp_path / "m.onnx", fp16=True, size=(96, 160))
     check(tmp_path / "m.onnx", tmp_path, size=(96, 160))

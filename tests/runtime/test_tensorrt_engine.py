@@ -32,6 +32,7 @@ def driver(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_engine_on_a_played_device(driver, tiny_onnx):
     environment = os.environ | {"LD_LIBRARY_PATH": str(driver), "SEGTOOL_TINY_RUN": str(tiny_onnx.parent)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "engine_on_played_device.py"]

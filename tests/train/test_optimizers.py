@@ -187,6 +187,7 @@ def test_a_network_without_encoder_is_refused():
         UnfreezeEncoder(torch.nn.Conv2d(3, 2, 1), 0.1)
 
 
+@pytest.mark.slow
 def test_the_encoder_is_frozen_and_then_learns(tmp_path):
     """The same run, once ending while all is frozen and once going on."""
     common = ["model.encoder=tu-mobilenetv3_small_050", "data.crop=[64, 64]", "data.validation_images=2"]

@@ -1,9 +1,5 @@
 """A network defined outside the package goes all the way: three stages, checkpoint, evaluation, export, parity."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +11,7 @@ from segtool.train.checkpoint_file import read_card
 from segtool.train.config.presets import load_config
 from segtool.train.stages.piecewise import PiecewiseTrainer
 
+from ..command_line import segtool
 from ..conftest import TINY
 
 CODE = '''
@@ -83,23 +80,17 @@ def test_a_checkpoint_does_not_run_code_unasked(own_run, monkeypatch):
     load_segmenter(own_run)
 
 
-def test_the_command_line_asks_too(own_run, tmp_path):
+def test_the_command_line_asks_too(own_run, tmp_path, monkeypatch):
     from PIL import Image
 
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "a.png")
-    command = ["predict", str(own_run), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
-    environment = {k: v for k, v in os.environ.items() if k != user_code.TRUST_VARIABLE}
-
-    def run(*options):
-        return subprocess.run(
-            [sys.executable, "-m", "segtool", *options, *command],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-
-    refused = run()
+    command = ["predict", own_run, tmp_path / "a.png", "--out", tmp_path / "out"]
+    monkeypatch.setattr(user_code, "_allowed", set())
+    monkeypatch.delenv(user_code.TRUST_VARIABLE, raising=False)
+    refused = segtool(*command, cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "built by code" in refused.stderr
-    trusted = run("--trust-code")
+    trusted = segtool("--trust-code", *command, cwd=tmp_path)
     assert trusted.returncode == 0, trusted.stderr
 
 

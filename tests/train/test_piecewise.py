@@ -116,6 +116,7 @@ def test_joint_stage_freezes_batch_norm_if_told(tiny_run, frozen):
     assert module.segmenter.network.training
 
 
+@pytest.mark.slow
 def test_a_stage_that_makes_it_worse_keeps_its_start(tmp_path):
     said = []
     config = load_config("quickstart", [*TINY, "joint.learning_rate=30", "joint.gradient_clip=0"])
@@ -288,6 +289,7 @@ def test_unfinished_run_folder(tmp_path):
         load_segmenter(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_then_resume(tmp_path):
     """Interrupted after the first epoch, resumed to the end: no epoch is lost and none is repeated."""

@@ -23,6 +23,7 @@ def same_network(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_crf_on_a_plain_state_dict_of_smp(tmp_path):
     """What somebody has who trained with segmentation-models-pytorch alone."""
     import segmentation_models_pytorch as smp
@@ -44,6 +45,7 @@ def test_state_dict_of_another_network_is_refused_before_anything_is_written(tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_crf_on_a_checkpoint_whatever_the_preset_says(tiny_run, tmp_path):
     start = tiny_run / "unary" / "best.safetensors"
     segmenter, card = run(tmp_path / "run", start, "model={architecture: Unet, encoder: resnet18, weights: null}")

@@ -63,6 +63,7 @@ def test_average_of_the_weights_is_what_is_kept(tmp_path):
     assert torch.equal(run.criterion.class_weight, torch.tensor(weights).float())
 
 
+@pytest.mark.slow
 def test_training_stops_early_when_nothing_gets_better(tmp_path):
     settings = ["unary.epochs=30", "unary.validate_every=1", "unary.early_stopping=2", "unary.learning_rate=1e-12"]
     run, _ = trainer(tmp_path / "run", *settings)
@@ -73,6 +74,7 @@ def test_training_stops_early_when_nothing_gets_better(tmp_path):
     assert max(mious[-2:]) <= max(mious[:-2])
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_all_kept(tmp_path):
     run, _ = trainer(tmp_path / "run", "unary.epochs=5", "unary.checkpoint_every=2")
     run.run()
