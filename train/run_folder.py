@@ -1,7 +1,8 @@
 """A run folder and what it remembers.
 
 It holds config.yaml, state.json (what is done, with scores), history.jsonl and history.csv, log.txt, and for each
-stage `STAGE/best.safetensors` and `STAGE/last.ckpt`; at the end model.safetensors, the best of the last stage.
+stage `STAGE/best.safetensors`, `STAGE/last.ckpt` and `STAGE/previous.ckpt`; at the end model.safetensors, the best of
+the last stage.
 """
 
 import json
@@ -29,6 +30,7 @@ _WRITTEN = (
     "config.yaml", "history.jsonl", "history.csv", "log.txt", "logs", "evaluation", "curves.png", "progress.gif",
     "snapshots", "model.safetensors", "mlflow.db",
 )  # fmt: skip
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # of each stage: the state of training after an epoch, and the one before
 _FORMAT = 3  # older ones trained otherwise, and must not be mixed with those of today; 1 had none
 
 
@@ -81,11 +83,14 @@ class RunFolder:
             was = f"--data {state.data}" + (f" --from {state.start}" if state.start else "")
             what = "the run was started with other settings or data"
             raise SegtoolError(what, where=self.path / "state.json", mend=f"resume with {was}")
-        begun = {*state.done, *(stage for stage in STAGES if (self.path / stage / "last.ckpt").is_file())}
+        begun = {*state.done, *(stage for stage in STAGES if self._is_begun(stage))}
         if state.widths is not None:
             begun.add("crf")
         longer = extended_stages(saved, config, begun, self.path / "config.yaml")
         return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
+
+    def _is_begun(self, stage: StageName) -> bool:
+        return any((self.path / stage / name).is_file() for name in (LAST, PREVIOUS))
 
     def _check_foreign(self) -> None:
         taken = [name for name in (*_WRITTEN, *STAGES) if (self.path / name).exists()]

@@ -27,7 +27,8 @@ from segtool.train.config.settings import TrainConfig, UnaryStageConfig
 from segtool.train.config.stages import Stage
 from segtool.train.module import StageModule
 from segtool.train.optimizers import moving_average, validation_rhythm
-from segtool.train.run_folder import RunFolder
+from segtool.train.run_folder import LAST, RunFolder
+from segtool.train.stages.training_state import WholeFile, resume_from
 
 Save = Callable[[Path], None]
 
@@ -58,9 +59,9 @@ def fit_stage(
     module.segmenter.to(memory_format=torch.channels_last)
     if config.compile:
         module.segmenter.network.compile()
-    last = ensure_folder(folder.path / module.stage.name) / "last.ckpt"
+    checkpoint = resume_from(ensure_folder(folder.path / module.stage.name))
     trainer = _trainer(module, config, _callbacks(module, config, folder, save, report, snapshots), trained, loggers)
-    fit_interruptible(trainer, module, train, val, last if last.is_file() else None)
+    fit_interruptible(trainer, module, train, val, checkpoint)
     module.segmenter.cpu()
 
 
@@ -84,6 +85,7 @@ def _trainer(
         accelerator="auto",
         sync_batchnorm=distributed.world() > 1 and torch.cuda.is_available(),
         use_distributed_sampler=False,
+        plugins=[WholeFile()],
         **_placement(freezes),
     )
 
@@ -115,7 +117,7 @@ def _callbacks(
         callbacks.append(snapshots)
     callbacks.append(
         ModelCheckpoint(
-            own, filename="last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
+            own, filename=Path(LAST).stem, enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
         )
     )
     return callbacks
