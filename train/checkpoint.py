@@ -17,9 +17,9 @@ from segtool.stored import misfit
 from segtool.train.checkpoint_file import checkpoint_path, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
 from segtool.train.networks import Segmenter
-from segtool.train.networks.network import build_network
 from segtool.train.networks.sources import resolved
 from segtool.train.networks.state_dict import CRF_PREFIX
+from segtool.train.networks.stored import build_stored
 
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
 
@@ -55,7 +55,10 @@ def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
         state |= {CRF_PREFIX + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: card.to_json()})
+        try:
+            save_file(tensors, temporary, metadata={METADATA_KEY: card.to_json()})
+        except safetensors.SafetensorError as error:  # also where the disk is full
+            raise SegtoolError("cannot write", where=path, mend=f"{error}; choose another --out") from error
 
 
 def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
@@ -63,7 +66,7 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     path = checkpoint_path(model)
     card = read_card(path)
     # Its weights are in the file, whatever it was started from.
-    network = build_network(model_config(card).model_copy(update={"weights": None}), len(card.classes))
+    network = build_stored(model_config(card).model_copy(update={"weights": None}), len(card.classes), path)
     tensors = _tensors(path)
     of_crf = {name.removeprefix(CRF_PREFIX): tensors.pop(name) for name in list(tensors) if name.startswith(CRF_PREFIX)}
     _load(network, tensors, path)
