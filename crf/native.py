@@ -134,19 +134,36 @@ def bilateral_lattice(
 def bilateral_filter(
     values: NDArray[np.float32], lattice: Lattice, reverse: bool = False, threads: int = 0
 ) -> NDArray[np.float32]:
-    """Filters values [N,C,H,W]; `reverse` gives the exact adjoint."""
+    """Filters values [N,C,H,W]; `reverse` gives the exact adjoint.
+
+    Raises:
+        SegtoolError: arrays that are no lattice, or the lattice of other images.
+    """
     values = np.ascontiguousarray(values, dtype=np.float32)
+    if values.ndim != 4:
+        raise SegtoolError("values must be [N,C,H,W]", where=f"shape {list(values.shape)}")
     n, channels, height, width = values.shape
-    if lattice.vertex.shape[0] != n * height * width:
-        raise SegtoolError(
-            "values and lattice are of different images",
-            where=f"{n * height * width} and {lattice.vertex.shape[0]} pixels",
-        )
+    lattice = _checked(lattice, n * height * width)
     out = np.empty_like(values)
     pointers = (lattice.vertex.ctypes.data, lattice.weight.ctypes.data, lattice.neighbor.ctypes.data)
     shape = (n, channels, height * width, lattice.neighbor.shape[2])
     filter_pointers(values.ctypes.data, pointers, shape, out.ctypes.data, reverse=reverse, threads=threads)
     return out
+
+
+def _checked(lattice: Lattice, pixels: int) -> Lattice:
+    """The lattice as the library reads it, contiguous; it knows nothing of strides."""
+    vertex, weight, neighbor = (np.asarray(array) for array in lattice)
+    if [vertex.dtype, weight.dtype, neighbor.dtype] != [np.int32, np.float32, np.int32]:
+        dtypes = f"{vertex.dtype}, {weight.dtype}, {neighbor.dtype}"
+        raise SegtoolError("vertex and neighbor must be int32, weight float32", where=dtypes)
+    if vertex.ndim != 2 or len(vertex) != pixels:
+        raise SegtoolError("values and lattice are of different images", where=f"{pixels} and {len(vertex)} pixels")
+    shapes = [vertex.shape, weight.shape, neighbor.shape]
+    if shapes[:2] != [(pixels, CORNERS)] * 2 or neighbor.ndim != 3 or neighbor.shape[:2] != (CORNERS, 2):
+        expected = f"vertex and weight [{pixels},{CORNERS}], neighbor [{CORNERS},2,M]"
+        raise SegtoolError(f"a lattice has {expected}", where=str([list(shape) for shape in shapes]))
+    return Lattice(np.ascontiguousarray(vertex), np.ascontiguousarray(weight), np.ascontiguousarray(neighbor))
 
 
 def mean_field(

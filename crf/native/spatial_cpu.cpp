@@ -29,7 +29,10 @@ constexpr int64_t kNarrowest = 1024;
 // g(x) = exp(-x^2 / 2 sigma^2) for x = -radius..radius.
 std::vector<float> gaussian_taps(double sigma, int64_t radius) {
   std::vector<float> taps;
-  for (int64_t x = -radius; x <= radius; ++x) taps.push_back(float(std::exp(-0.5 * double(x * x) / (sigma * sigma))));
+  for (int64_t x = -radius; x <= radius; ++x) {
+    const double t = double(x) / sigma;  // the square of a very small sigma would be zero
+    taps.push_back(float(std::exp(-0.5 * t * t)));
+  }
   return taps;
 }
 

@@ -28,7 +28,10 @@ SEGTOOL_HD int64_t runs(int64_t length) { return (length + kRun - 1) / kRun; }
 
 SEGTOOL_HD int64_t tap_count(int64_t radius) { return runs(2 * radius + 1) * kRun; }
 
-__device__ double tap(const Spatial& s, int64_t x) { return exp(-0.5 * double(x * x) / (s.sigma * s.sigma)); }
+__device__ double tap(const Spatial& s, int64_t x) {
+  const double t = double(x) / s.sigma;  // the square of a very small sigma would be zero
+  return exp(-0.5 * t * t);
+}
 
 __device__ float normalisation(const Spatial& s, int64_t at, int64_t length) {
   double degree = 0;

@@ -127,3 +127,49 @@ def test_library_says_whether_it_has_cuda():
     if not library.has_cuda():
         with pytest.raises(SegtoolError, match="without CUDA"):
             library.cuda_call("segtool_cuda_filter_workspace", 1, 1, 0)
+
+
+@pytest.mark.parametrize("arranged", ["strided", "Fortran", "reversed"])
+def test_lattices_may_lie_in_memory_as_they_like(arranged):
+    lattice = native.bilateral_lattice(IMAGE, 20, 8)
+    values = np.random.default_rng(1).random((1, 2, 33, 41), dtype=np.float32)
+    expected = native.bilateral_filter(values, lattice)
+    ways = {
+        "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+        "Fortran": np.asfortranarray,
+        "reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    }
+    other = native.Lattice(*map(ways[arranged], lattice))
+    assert not other.neighbor.flags.c_contiguous
+    np.testing.assert_array_equal(native.bilateral_filter(values, other), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a._replace(vertex=a.vertex.astype(np.int64)), "vertex and neighbor must be int32"),
+        (lambda a: a._replace(weight=a.weight.astype(np.float64)), "weight float32"),
+        (lambda a: a._replace(neighbor=a.neighbor[:5]), "a lattice has"),
+        (lambda a: a._replace(neighbor=a.neighbor[:, 0]), "a lattice has"),
+        (lambda a: a._replace(weight=a.weight[:-1]), "a lattice has"),
+        (lambda a: a._replace(vertex=a.vertex.ravel()), "different images"),
+    ],
+)
+def test_arrays_that_are_no_lattice(change, said):
+    lattice = native.bilateral_lattice(IMAGE, 20, 8)
+    with pytest.raises(SegtoolError, match=said):
+        native.bilateral_filter(np.zeros((1, 2, 33, 41), np.float32), change(lattice))
+
+
+def test_values_of_another_rank():
+    with pytest.raises(SegtoolError, match=r"values must be \[N,C,H,W\]"):
+        native.bilateral_filter(np.zeros((33, 41), np.float32), native.bilateral_lattice(IMAGE, 20, 8))
+
+
+def test_the_least_spatial_width_changes_nothing():
+    """As the kernel becomes narrower the message becomes the values themselves."""
+    logits = np.random.default_rng(2).normal(size=(1, 2, 33, 41)).astype(np.float32)
+    tables = (np.eye(2, dtype=np.float32), np.zeros((2, 2), np.float32))
+    least = native.mean_field(logits, IMAGE, (5e-324, 20.0, 8.0), tables, iterations=3)
+    np.testing.assert_array_equal(least, native.mean_field(logits, IMAGE, (1e-3, 20.0, 8.0), tables, iterations=3))
+    assert np.isfinite(least).all()
