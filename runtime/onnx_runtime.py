@@ -19,6 +19,7 @@ from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
 Device = Literal["cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_OUTPUTS = {"labels": ("tensor(uint8)", 3), "confidence": ("tensor(float)", 3)}
 _INSTALL_CUDA = "pip install 'segtool[gpu]' on a machine with an NVIDIA driver, or choose the backend cpu"
 # The smallest model there is: y = Identity(x), one float.
 _IDENTITY = (
@@ -70,7 +71,8 @@ class OnnxRuntimeBackend:
             mend = "it is damaged, or was not written by segtool export: copy or export it again"
             raise SegtoolError(what, where=path, mend=mend) from error
         _check_started(self.session, device)
-        self.card: ModelCard = parse_card(self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+        self.card: ModelCard = parse_card(_metadata(self.session, path), path)
+        _check_ends(self.session, path)
         _warn_of_half(self.card, device)
         height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
         self.size = (height, width)
@@ -126,6 +128,24 @@ class OnnxRuntimeBackend:
             )
         check_batch(value.data_type().removeprefix("tensor(").removesuffix(")"), tuple(value.shape()), self.size)
         return value
+
+
+def _metadata(session: ort.InferenceSession, path: Path) -> str | None:
+    try:
+        found: str | None = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise SegtoolError("the file's metadata are no text", where=path, mend="copy or export it again") from error
+    return found
+
+
+def _check_ends(session: ort.InferenceSession, path: Path) -> None:
+    """Whether inputs and outputs are those that `segtool export` writes; a card alone does not say so."""
+    inputs = [(value.name, value.type, len(value.shape)) for value in session.get_inputs()]
+    outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
+    ranks = {name: outputs.get(name) for name in _OUTPUTS}
+    if inputs != [("image", "tensor(uint8)", 4)] or ranks != _OUTPUTS:
+        what = f"the file has other inputs or outputs than a model of segtool export, {', '.join(outputs)}"
+        raise SegtoolError(what, where=path, mend="export the run again")
 
 
 def cuda_is_there() -> bool:

@@ -2,17 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, printable
 from segtool.stored import misfit
 
 SCHEMA_VERSION = 2  # 1: before the CRF's logits were normalised
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
 
-Matrix = list[list[float]]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Matrix = list[list[Number]]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, AfterValidator(printable)]  # it may come from anywhere, and is shown in terminals
 Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
+_LARGEST_STRIDE, _MOST_ITERATIONS, _WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
 
 
 class _Strict(BaseModel):
@@ -23,16 +27,16 @@ class ClassInfo(_Strict):
     """One class: its id in masks and outputs, its name, its colour."""
 
     id: int = Field(ge=0, le=254)
-    name: str
+    name: Text
     color: tuple[Level, Level, Level]
 
 
 class InputContract(_Strict):
     """Images are RGB uint8; the graph normalises, pads to `stride` with the mean colour, and crops back."""
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of levels / 255
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    stride: int = Field(default=32, ge=1)
+    mean: tuple[Number, Number, Number] = (0.485, 0.456, 0.406)  # of levels / 255
+    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
+    stride: int = Field(default=32, ge=1, le=_LARGEST_STRIDE)
 
 
 class CrfCard(_Strict):
@@ -43,26 +47,35 @@ class CrfCard(_Strict):
     training would learn.
     """
 
-    spatial_gamma: float = Field(gt=0)
-    bilateral_alpha: float = Field(gt=0)
-    bilateral_beta: float = Field(gt=0)
-    iterations: int = Field(ge=1)
+    spatial_gamma: float = Field(gt=0, le=_WIDEST)
+    bilateral_alpha: float = Field(gt=0, le=_WIDEST)
+    bilateral_beta: float = Field(gt=0, le=_WIDEST)
+    iterations: int = Field(ge=1, le=_MOST_ITERATIONS)
     normalize_unary: bool = True
-    unary_scale: list[float]
+    unary_scale: list[Number] = Field(min_length=1)
     spatial_compatibility: Matrix
     bilateral_compatibility: Matrix
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     compatibility: Compatibility = "full"
     learn_widths: bool = False
+
+    @model_validator(mode="after")
+    def _tables_fit(self) -> "CrfCard":
+        classes = len(self.unary_scale)
+        for name in ("spatial_compatibility", "bilateral_compatibility"):
+            table = getattr(self, name)
+            if len(table) != classes or any(len(row) != classes for row in table):
+                raise ValueError(f"{name} must be {classes}x{classes}, as unary_scale has {classes} classes")
+        return self
 
 
 class TrainedOn(_Strict):
     """The training data: `fingerprint` is the SHA-256 of the sorted file list."""
 
-    dataset: str
-    split: str
+    dataset: Text
+    split: Text
     image_count: int
-    fingerprint: str
+    fingerprint: Text
 
 
 class Scores(_Strict):
@@ -105,9 +118,9 @@ class ModelCard(_Strict):
     """Everything that an artifact says of itself."""
 
     schema_version: Literal[2] = 2
-    architecture: str
-    encoder: str
-    classes: list[ClassInfo]
+    architecture: Text
+    encoder: Text
+    classes: list[ClassInfo] = Field(min_length=1, max_length=255)
     ignore_index: int = 255
     input: InputContract = InputContract()
     crf: CrfCard | None = None
@@ -127,6 +140,14 @@ class ModelCard(_Strict):
             return data
         crf = data.get("crf")
         return {**data, "schema_version": 2, "crf": {**crf, "normalize_unary": False} if isinstance(crf, dict) else crf}
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "ModelCard":
+        if [c.id for c in self.classes] != [*range(len(self.classes))]:
+            raise ValueError(f"the class ids must be 0..{len(self.classes) - 1}, each once and in order")
+        if self.crf is not None and len(self.crf.unary_scale) != len(self.classes):
+            raise ValueError(f"the CRF has {len(self.crf.unary_scale)} classes, the model {len(self.classes)}")
+        return self
 
     @property
     def colors(self) -> list[tuple[int, int, int]]:
