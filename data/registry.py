@@ -1,5 +1,6 @@
 """How a dataset is found by its name."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def absolute_spec(spec: str) -> str:
 
 
 def _absolute(path: str) -> Path:
-    return Path(path).expanduser().resolve()
+    return Path(os.path.realpath(Path(path).expanduser()))
 
 
 def dataset_names() -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +85,7 @@ def tasks_of(entries: Sequence[Path], out: Path) -> Tasks:
         if not entry.is_dir():
             (videos if is_video(entry) else images).append((entry, entry.name))
             continue
-        if entry.resolve() == out.resolve():
+        if os.path.realpath(entry) == os.path.realpath(out):
             raise SegtoolError("results would lie among the images", where=out, mend="choose another --out")
         found = find(entry, without=out)
         images += [(entry / path, path) for path in found.images]
@@ -109,10 +110,10 @@ def _folders_below(out: Path, target: Path) -> Iterator[Path]:
 
 def _check_overwriting(tasks: Tasks) -> None:
     every = [*tasks.images, *tasks.videos]
-    given = {task.source.resolve() for task in every}
+    given = {os.path.realpath(task.source) for task in every}  # unlike resolve(), it bears loops of links
     for task in every:
         for result in task.results:
-            if result.resolve() in given:
+            if os.path.realpath(result) in given:
                 raise SegtoolError("the result would overwrite an image", where=result, mend="choose another --out")
 
 
@@ -135,7 +136,7 @@ def note_of(origin: str, source: Path) -> str:
         file = source.stat()
     except OSError as error:
         raise SegtoolError("cannot read the file", where=source, mend=error.strerror) from error
-    made_of = json.dumps([origin, str(source.resolve()), file.st_size, file.st_mtime_ns])
+    made_of = json.dumps([origin, os.path.realpath(source), file.st_size, file.st_mtime_ns])
     return hashlib.sha256(made_of.encode()).hexdigest()[:32]
 
 

@@ -1,6 +1,7 @@
 """Reading pictures of any kind as RGB bytes, and masks as class ids."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 from segtool.impostors import impostor
 
 RGB = NDArray[np.uint8]
-_MOST_PIXELS = 178_956_970  # of a file that nobody vouches for; Pillow's own limit
+MOST_PIXELS = 100_000_000  # of an image, unless said otherwise: decoded, it takes 1.5 GB at most
+LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker processes have it too
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
 _BYTES = "the image that was sent"
 _opening = Lock()
@@ -37,7 +39,8 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> RGB:
     not said to be transparency is left out.
 
     Args:
-        max_pixels: larger pictures are refused before they are decoded. None: a file of one's own may be of any size.
+        max_pixels: larger pictures are refused before they are decoded; `MOST_PIXELS` when not given, or what the
+            variable SEGTOOL_MAX_PIXELS says.
 
     Raises:
         SegtoolError: missing, truncated, too large, not an image, or levels that are neither 0..255 nor 0..65535.
@@ -47,7 +50,7 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> RGB:
         return as_rgb(image)
 
 
-def decode_image(data: bytes, max_pixels: int = _MOST_PIXELS) -> RGB:
+def decode_image(data: bytes, max_pixels: int | None = None) -> RGB:
     """The picture in a file's bytes, as `read_image` reads it.
 
     Raises:
@@ -106,6 +109,8 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
         raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
     except SegtoolError as error:
         raise error.about(where) from error.__cause__
+    except MemoryError as error:
+        raise SegtoolError("there is not enough memory for the image", where=where, mend="scale it down") from error
     except Exception as error:  # damaged files make Pillow's decoders raise whatever they stumble over
         raise SegtoolError(f"unreadable image ({error})", where=where, mend="replace it") from error
 
@@ -120,6 +125,8 @@ def _head(source: Path | BinaryIO) -> bytes:
 
 def _open(source: Path | BinaryIO) -> Image.Image:
     """The picture, not decoded. Pillow would refuse large ones here, or warn of them, whoever's they are."""
+    if isinstance(source, Path) and source.exists() and not source.is_file():  # opening a pipe would wait for ever
+        raise NotAnImage("not a file", mend="remove it")
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -130,12 +137,18 @@ def _open(source: Path | BinaryIO) -> Image.Image:
 
 def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     width, height = image.size
-    if most is not None and width * height > most:
-        raise TooManyPixels(
-            f"an image of {height}x{width} has more than {most / 1e6:.1f} million pixels",
-            where=where,
-            mend="scale it down",
-        )
+    allowed = _most_pixels() if most is None else most
+    if width * height > allowed:
+        what = f"an image of {height}x{width} has more than {allowed / 1e6:.1f} million pixels"
+        more = f", or segtool --max-pixels {width * height} ..." if most is None else ""
+        raise TooManyPixels(what, where=where, mend=f"scale it down{more}")
+
+
+def _most_pixels() -> int:
+    found = os.environ.get(LIMIT_VARIABLE) or str(MOST_PIXELS)
+    if not found.isdigit():
+        raise SegtoolError(f"not a number of pixels: {found}", where=LIMIT_VARIABLE, mend=f"such as {MOST_PIXELS}")
+    return int(found)
 
 
 def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
@@ -147,16 +160,22 @@ def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
     else:
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.float64)
-        _check_levels(levels, image.mode)
-        # PIL reads 16-bit greyscale as 16- or 32-bit integers; both count 0..65535.
-        grey = np.clip(np.round(levels / 257.0), 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(_grey(np.asarray(image), image.mode)[..., None], 3, axis=2)
     if alpha:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+
+
+def _grey(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """Grey levels of more than 8 bits as 8 bits; PIL reads 16 bits as 16- or 32-bit integers, which count 0..65535."""
+    _check_levels(levels, mode)
+    grey = np.empty(levels.shape, np.uint8)
+    for top in range(0, len(levels), 256):  # rows by rows: as float64 all of them would take eight times the memory
+        rows = levels[top : top + 256].astype(np.float64)
+        grey[top : top + 256] = np.clip(np.round(rows / 257.0), 0, 255)
+    return grey
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -167,7 +186,7 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "RGBa", "LA", "PA") or (image.mode == "P" and "transparency" in image.info)
 
 
-def _check_levels(levels: NDArray[np.float64], mode: str) -> None:
+def _check_levels(levels: NDArray[np.generic], mode: str) -> None:
     """Refuses grey levels that cannot count 0..65535, of which 8 bits are made."""
     low, high = float(levels.min()), float(levels.max())
     if (mode == "F" and not 255 < high <= 65535) or not 0 <= low <= high <= 65535:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from segtool import __version__
-from segtool.errors import SegtoolError, SegtoolWarning
+from segtool.errors import SegtoolWarning, printable
 
 # name -> module below segtool.cli; in the order of the help page.
 _COMMANDS = {
@@ -52,7 +52,8 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="segtool")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.option("--trust-code", is_flag=True, help="Let models whose network is Python code import that code.")
-def cli(debug: bool, trust_code: bool) -> None:
+@click.option("--max-pixels", type=click.IntRange(1), help="Largest image that is read.  [default: 100 million pixels]")
+def cli(debug: bool, trust_code: bool, max_pixels: int | None) -> None:
     """Train, evaluate and deploy semantic segmentation with a dense CRF inside the model.
 
     MODEL is a run folder, a checkpoint (.safetensors), an .onnx file or an .engine.
@@ -61,28 +62,28 @@ def cli(debug: bool, trust_code: bool) -> None:
         from segtool.user_code import TRUST_VARIABLE
 
         os.environ[TRUST_VARIABLE] = "1"  # so that worker processes know it too
+    if max_pixels is not None:
+        os.environ["SEGTOOL_MAX_PIXELS"] = str(max_pixels)  # as segtool.images reads it, which imports numpy
 
 
 def main() -> None:
-    """Entry point: errors a user can cause are one line and exit code 2."""
-    debug = "--debug" in sys.argv
+    """Entry point. Every error is one line: with exit code 2 if it can be mended by whoever called, 1 if segtool is at
+    fault, 130 after Ctrl-C. `--debug` shows tracebacks."""
     # Before PyTorch is imported: threads of OpenMP that wait would spin, and on a machine that does other work too they
     # would take the cores from those that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _shown(warnings.showwarning)
     try:
-        cli()
-    except SegtoolError as error:
-        if debug:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in sys.argv:
             raise
-        click.echo(f"segtool: {error}", err=True)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
-        if debug or extra is None:
-            raise
-        click.echo(f"segtool: {error.name} is not installed (pip install 'segtool[{extra}]')", err=True)
-        sys.exit(2)
+        from segtool.cli.boundary import tell
+
+        sys.exit(tell(error))
 
 
 def _shown(others: Any) -> Any:
@@ -90,34 +91,8 @@ def _shown(others: Any) -> Any:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, SegtoolWarning):
-            click.echo(f"segtool: {message}", err=True)
+            click.echo(f"segtool: {printable(str(message))}", err=True)
         else:
             others(message, category, *where, **more)
 
     return show
-
-
-_EXTRA_OF = {
-    "torch": "train",
-    "torchvision": "train",
-    "lightning": "train",
-    "segmentation_models_pytorch": "train",
-    "timm": "train",
-    "transformers": "transformers",
-    "tensorboard": "train",
-    "psutil": "train",
-    "safetensors": "train",
-    "matplotlib": "eval",
-    "jinja2": "eval",
-    "pandas": "eval",
-    "pyarrow": "eval",
-    "scipy": "eval",
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxruntime": "cpu",
-    "gradio": "demo",
-    "av": "video",
-    "ray": "serve",
-    "fastapi": "serve",
-    "fastapi_offline": "serve",
-}

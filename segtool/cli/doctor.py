@@ -29,7 +29,6 @@ class Finding(NamedTuple):
 @click.command("doctor")
 def command() -> None:
     """Show versions and devices, what can run here, and the command that would enable what cannot."""
-    from rich.markup import escape
     from rich.table import Table
 
     from segtool.cli.tables import console
@@ -41,9 +40,9 @@ def command() -> None:
     console().print(versions)
     table = Table(show_header=False, box=None, padding=(0, 1))
     for finding in examine():
-        table.add_row("" if finding.works else "-", finding.name, escape(finding.text))
+        table.add_row("" if finding.works else "-", finding.name, finding.text)
         if finding.mend:
-            table.add_row("", "", escape(f"to enable it: {finding.mend}"))
+            table.add_row("", "", f"to enable it: {finding.mend}")
     console().print(table)
 
 

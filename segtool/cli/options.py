@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segtool.errors import printable
+
 if TYPE_CHECKING:
     from segtool.train.stages.piecewise import PiecewiseTrainer
 
@@ -117,7 +119,7 @@ def check_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
 
 def echo(line: str) -> None:
     """Prints one line of progress at once, also into a pipe."""
-    click.echo(line)
+    click.echo(printable(line))
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(printable(label), markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -132,8 +132,10 @@ def _here(
     what = "files" if found.videos else "images"
     echo(f"{total - len(failed)} of {total} {what} written to {out}{before}{left_alone(found.others)}")
     if failed:
+        from segtool.cli.boundary import tell
+
         for other in failed[1:]:
-            click.echo(f"segtool: {other}", err=True)
+            tell(other)
         raise failed[0]
 
 

@@ -26,8 +26,9 @@ _COLUMNS = (("mIoU", "miou"), ("pixel acc.", "pixel_accuracy"), ("boundary F", "
 
 def console() -> Console:
     """Standard output; wide enough for a table when it is a file."""
-    found = Console()
-    return found if found.is_terminal else Console(width=110)
+    # Names of classes and files are text, whatever brackets they have.
+    found = Console(markup=False, highlight=False)
+    return found if found.is_terminal else Console(width=110, markup=False, highlight=False)
 
 
 def print_stages(done: Mapping[str, ValidationScores]) -> None:
