@@ -20,6 +20,7 @@ from segtool.demo.answers import (
 from segtool.demo.crf import Tuner, sliders
 from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.many import many_images
+from segtool.demo.uploads import only_uploads
 from segtool.errors import SegtoolError
 from segtool.sources import find
 
@@ -88,6 +89,7 @@ def _one_image(
                 elem_id="upload",
             )
             upload.preprocess = naming_what_is_no_image(upload.preprocess)
+            only_uploads(upload)
             chosen = gr.Dropdown(names, value=names[0], label="Model", visible=several, elem_id="model")
             other = gr.Dropdown(
                 [(_ALONE, ""), *names], value="", label="Compare with", visible=several, elem_id="other"
