@@ -19,9 +19,11 @@ from segtool.impostors import impostor
 RGB = NDArray[np.uint8]
 MOST_PIXELS = 100_000_000  # of an image, unless said otherwise: decoded, it takes 1.5 GB at most
 LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker processes have it too
+_ROWS = 256  # that are converted at a time
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
 _BYTES = "the image that was sent"
-_opening = Lock()
+_counting, _inside = Lock(), 0
+_pillows: int | None = None
 
 
 class NotAnImage(SegtoolError):
@@ -96,7 +98,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 @contextmanager
 def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> Iterator[Image.Image]:
     try:
-        with _open(source) as image:
+        with _our_limit(), _open(source) as image:
             _check_size(image, where, most)
             yield image
     except FileNotFoundError as error:
@@ -124,15 +126,27 @@ def _head(source: Path | BinaryIO) -> bytes:
 
 
 def _open(source: Path | BinaryIO) -> Image.Image:
-    """The picture, not decoded. Pillow would refuse large ones here, or warn of them, whoever's they are."""
+    """The picture, not decoded."""
     if isinstance(source, Path) and source.exists() and not source.is_file():  # opening a pipe would wait for ever
         raise NotAnImage("not a file", mend="remove it")
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(source, formats=FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    return Image.open(source, formats=FORMATS)
+
+
+@contextmanager
+def _our_limit() -> Iterator[None]:
+    """Pillow's own limit, the whole program's, is off as long as a thread is in here: ours is looked at instead."""
+    global _inside, _pillows
+    with _counting:
+        if _inside == 0:
+            _pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _inside -= 1
+            if _inside == 0:
+                Image.MAX_IMAGE_PIXELS = _pillows
 
 
 def _check_size(image: Image.Image, where: object, most: int | None) -> None:
@@ -162,19 +176,28 @@ def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_grey(np.asarray(image), image.mode)[..., None], 3, axis=2)
     if alpha:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, rgba)
+        return _on_black(image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+
+
+def _on_black(image: Image.Image) -> RGB:
+    """An image with transparency, strip by strip: whole, it would be in memory four times."""
+    width, height = image.size
+    found = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _ROWS):
+        strip = image.crop((0, top, width, min(top + _ROWS, height))).convert("RGBA")
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        found[top : top + _ROWS] = np.asarray(Image.alpha_composite(black, strip).convert("RGB"))
+    return found
 
 
 def _grey(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
     """Grey levels of more than 8 bits as 8 bits; PIL reads 16 bits as 16- or 32-bit integers, which count 0..65535."""
     _check_levels(levels, mode)
     grey = np.empty(levels.shape, np.uint8)
-    for top in range(0, len(levels), 256):  # rows by rows: as float64 all of them would take eight times the memory
-        rows = levels[top : top + 256].astype(np.float64)
-        grey[top : top + 256] = np.clip(np.round(rows / 257.0), 0, 255)
+    for top in range(0, len(levels), _ROWS):  # all of them as float64 would take eight times the memory
+        rows = levels[top : top + _ROWS].astype(np.float64)
+        grey[top : top + _ROWS] = np.clip(np.round(rows / 257.0), 0, 255)
     return grey
 
 

@@ -86,7 +86,29 @@ def test_the_largest_size_is_ours_and_not_pillows(tmp_path, pixels, monkeypatch)
     Image.new("1", (20_000, 10_000)).save(file, "PNG")
     with pytest.raises(TooManyPixels, match=r"10000x20000 has more than 100\.0 million pixels"):
         decode_image(file.getvalue())
+    Image.fromarray(pixels).save(tmp_path / "x.tif", compression="tiff_lzw")  # where Pillow looks when it decodes, too
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), pixels)
     assert Image.MAX_IMAGE_PIXELS == 20  # it is the whole program's
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "F"])
+def test_strips_are_the_whole(tmp_path, mode):
+    """Against Pillow, which does all rows at once."""
+    random = np.random.default_rng(5)
+    grey = random.integers(0, 256, (600, 7), np.uint8)
+    if mode in ("I;16", "F"):
+        levels = grey.astype(np.uint16 if mode == "I;16" else np.float32) * 257
+        Image.fromarray(levels).save(tmp_path / "x.tif")
+        expected = np.repeat(grey[..., None], 3, axis=2)
+    else:
+        image = Image.fromarray(random.integers(0, 256, (600, 7, 4), np.uint8), "RGBA").convert(mode)
+        image.save(tmp_path / "x.png", **({"transparency": 3} if mode == "P" else {}))
+        rgba = Image.open(tmp_path / "x.png").convert("RGBA")
+        expected = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    found = read_image(next(tmp_path.iterdir()))
+    np.testing.assert_array_equal(found, np.array(expected))
 
 
 def test_labels_in_colours(pixels):
