@@ -61,6 +61,7 @@ def build_demo(
             _one_image(models, card, examples, max_pixels, tuner, stages or {})
         with gr.Tab("Many images"):
             many_images(models, card, max_pixels)
+    only_uploads(page)
     page.queue(max_size=_WAITING, default_concurrency_limit=2)
     return page
 
@@ -89,7 +90,6 @@ def _one_image(
                 elem_id="upload",
             )
             upload.preprocess = naming_what_is_no_image(upload.preprocess)
-            only_uploads(upload)
             chosen = gr.Dropdown(names, value=names[0], label="Model", visible=several, elem_id="model")
             other = gr.Dropdown(
                 [(_ALONE, ""), *names], value="", label="Compare with", visible=several, elem_id="other"

@@ -10,7 +10,6 @@ from gradio.processing_utils import save_bytes_to_cache
 from segtool.card import ModelCard
 from segtool.demo.archive import MAX_IMAGES, Predict, segment_archive
 from segtool.demo.refusal import refusal
-from segtool.demo.uploads import only_uploads
 from segtool.errors import SegtoolError
 
 
@@ -26,7 +25,6 @@ def many_images(models: Mapping[str, Predict], card: ModelCard, max_pixels: int)
         "index.csv with the share of each class. Other files in it are left alone, and named there."
     )
     archive = gr.File(label="Images (.zip)", file_types=[".zip"], elem_id="archive")
-    only_uploads(archive)
     chosen = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
     button = gr.Button("Segment all", variant="primary", elem_id="segment-all")
     answer = gr.File(label="Masks (.zip)", interactive=False, elem_id="answer")

@@ -1,25 +1,39 @@
-"""What the page takes for an input: a file that was uploaded, and nothing else."""
+"""What the page takes for a file: one that was uploaded, and nothing else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gradio.components import Component
+import gradio as gr
 
 from segtool.demo.refusal import refusal
 
 
-def only_uploads(component: Component) -> None:
-    """Makes a component refuse addresses, which gradio would fetch, and folders.
+def only_uploads(page: gr.Blocks) -> None:
+    """Makes all inputs of a page refuse addresses, which gradio would fetch, and folders.
 
     Gradio notes what it is given, to delete it later. A folder cannot be deleted like a file, and the attempt would end
     the deletion of everything else.
     """
-    keep = component.async_move_resource_to_block_cache
+    take = page.preprocess_data
 
-    async def checked(given: str | Path | None) -> Any:
-        # Whether it lies among the uploads gradio has seen to already.
-        if given is not None and not Path(given).is_file():
-            raise refusal("That is not a file that was uploaded.")
-        return await keep(given)
+    # Here every input comes by, of whatever component; copies that gradio makes of components know nothing of us.
+    async def checked(block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> Any:
+        for path in _paths(inputs):
+            # Whether it lies among the uploads gradio looks at itself.
+            if not Path(path).is_file():
+                raise refusal("That is not a file that was uploaded.")
+        return await take(block_fn, inputs, *more, **named)
 
-    component.async_move_resource_to_block_cache = checked  # type: ignore[method-assign]
+    page.preprocess_data = checked  # type: ignore[method-assign]
+
+
+def _paths(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        path = value.get("path")
+        if path is not None:
+            yield str(path)
+        value = [*value.values()]
+    if isinstance(value, list):
+        for part in value:
+            yield from _paths(part)

@@ -10,8 +10,10 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from segtool.errors import SegtoolError
+from segtool.images import LIMIT_VARIABLE
 
 LOOPBACK = "127.0.0.1"
 
@@ -37,7 +39,9 @@ def connected(address: str | None, metrics_port: int | None = None) -> Iterator[
     here = {"include_dashboard": False, "_metrics_export_port": metrics_port}
     try:
         # An empty address would find a cluster that somebody else started on this machine; "local" does not.
-        options = {"address": "local", **here} if address is None else {"address": address}
+        options: dict[str, Any] = {"address": "local", **here} if address is None else {"address": address}
+        if (limit := os.environ.get(LIMIT_VARIABLE)) and address is not None:  # other machines do not inherit it
+            options["runtime_env"] = {"env_vars": {LIMIT_VARIABLE: limit}}
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__

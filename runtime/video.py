@@ -50,6 +50,8 @@ def segment_video(
     Raises:
         SegtoolError: not a readable video, or a frame cannot be predicted.
     """
+    if source.exists() and not source.is_file():  # opening a pipe would wait for ever
+        raise SegtoolError("not a file", where=source, mend="remove it")
     try:
         with av.open(str(source)) as reader, atomic_path(target) as temporary:
             if not reader.streams.video:

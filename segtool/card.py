@@ -16,7 +16,7 @@ Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(printable)]  # it may come from anywhere, and is shown in terminals
 Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
-_LARGEST_STRIDE, _MOST_ITERATIONS, _WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
+_LARGEST_STRIDE, MOST_ITERATIONS, WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
 
 
 class _Strict(BaseModel):
@@ -47,10 +47,10 @@ class CrfCard(_Strict):
     training would learn.
     """
 
-    spatial_gamma: float = Field(gt=0, le=_WIDEST)
-    bilateral_alpha: float = Field(gt=0, le=_WIDEST)
-    bilateral_beta: float = Field(gt=0, le=_WIDEST)
-    iterations: int = Field(ge=1, le=_MOST_ITERATIONS)
+    spatial_gamma: float = Field(gt=0, le=WIDEST)
+    bilateral_alpha: float = Field(gt=0, le=WIDEST)
+    bilateral_beta: float = Field(gt=0, le=WIDEST)
+    iterations: int = Field(ge=1, le=MOST_ITERATIONS)
     normalize_unary: bool = True
     unary_scale: list[Number] = Field(min_length=1)
     spatial_compatibility: Matrix

@@ -15,11 +15,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from segtool.errors import SegtoolError
 from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 from segtool.impostors import impostor
+from segtool.levels import eight_bits
 
 RGB = NDArray[np.uint8]
 MOST_PIXELS = 100_000_000  # of an image, unless said otherwise: decoded, it takes 1.5 GB at most
 LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker processes have it too
 _ROWS = 256  # that are converted at a time
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
 _BYTES = "the image that was sent"
 _counting, _inside = Lock(), 0
@@ -98,7 +100,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 @contextmanager
 def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> Iterator[Image.Image]:
     try:
-        with _our_limit(), _open(source) as image:
+        with _open(source) as image:
             _check_size(image, where, most)
             yield image
     except FileNotFoundError as error:
@@ -129,7 +131,16 @@ def _open(source: Path | BinaryIO) -> Image.Image:
     """The picture, not decoded."""
     if isinstance(source, Path) and source.exists() and not source.is_file():  # opening a pipe would wait for ever
         raise NotAnImage("not a file", mend="remove it")
-    return Image.open(source, formats=FORMATS)
+    with _our_limit():
+        return Image.open(source, formats=FORMATS)
+
+
+def _load(image: Image.Image) -> None:
+    if image.format != "TIFF":
+        image.load()
+        return
+    with _our_limit():  # at which Pillow looks for each tile, too
+        image.load()
 
 
 @contextmanager
@@ -151,6 +162,9 @@ def _our_limit() -> Iterator[None]:
 
 def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     width, height = image.size
+    if image.format == "TIFF":  # its decoder makes room for a whole tile, however small the image is
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, height = max(width, tags.get(_TILE_WIDTH, 0)), max(height, tags.get(_TILE_LENGTH, 0))
     allowed = _most_pixels() if most is None else most
     if width * height > allowed:
         what = f"an image of {height}x{width} has more than {allowed / 1e6:.1f} million pixels"
@@ -167,14 +181,14 @@ def _most_pixels() -> int:
 
 def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
     """Any PIL image as uint8 [H,W,3] RGB, upright; `in_place` turns the image itself, which saves a copy."""
-    image.load()  # a PNG may say how it is turned after its pixels
+    _load(image)  # a PNG may say how it is turned after its pixels
     alpha = has_alpha(image)  # a copy does not know its file any more
     if in_place:
         ImageOps.exif_transpose(image, in_place=True)
     else:
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return np.repeat(_grey(np.asarray(image), image.mode)[..., None], 3, axis=2)
+        return np.repeat(eight_bits(np.asarray(image), image.mode)[..., None], 3, axis=2)
     if alpha:
         return _on_black(image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
@@ -191,33 +205,12 @@ def _on_black(image: Image.Image) -> RGB:
     return found
 
 
-def _grey(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
-    """Grey levels of more than 8 bits as 8 bits; PIL reads 16 bits as 16- or 32-bit integers, which count 0..65535."""
-    _check_levels(levels, mode)
-    grey = np.empty(levels.shape, np.uint8)
-    for top in range(0, len(levels), _ROWS):  # all of them as float64 would take eight times the memory
-        rows = levels[top : top + _ROWS].astype(np.float64)
-        grey[top : top + _ROWS] = np.clip(np.round(rows / 257.0), 0, 255)
-    return grey
-
-
 def has_alpha(image: Image.Image) -> bool:
     """Whether it says of some pixels that they are transparent."""
     if image.mode in ("RGBA", "RGBa") and image.format == "TIFF":
         # Pillow takes a fourth band for transparency where the file does not say what it is.
         return _EXTRA_SAMPLES in image.tag_v2  # type: ignore[attr-defined]
     return image.mode in ("RGBA", "RGBa", "LA", "PA") or (image.mode == "P" and "transparency" in image.info)
-
-
-def _check_levels(levels: NDArray[np.generic], mode: str) -> None:
-    """Refuses grey levels that cannot count 0..65535, of which 8 bits are made."""
-    low, high = float(levels.min()), float(levels.max())
-    if (mode == "F" and not 255 < high <= 65535) or not 0 <= low <= high <= 65535:
-        kind = "floating-point" if mode == "F" else "integer"
-        raise SegtoolError(
-            f"an image of {kind} levels {low:.6g}..{high:.6g}",
-            mend="scale them to 0..255 and save 8 bits, or to 0..65535 and 16 bits",
-        )
 
 
 def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
@@ -229,6 +222,7 @@ def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
             where=path,
             mend="save it as a palette or greyscale PNG",
         )
+    _load(image)
     return np.array(image, dtype=np.uint8)
 
 

@@ -68,6 +68,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     out = (folder if worker_id == "master" else folder.parent) / "tiny"
     with FileLock(f"{out}.lock"):
         if not (out / "model.onnx").is_file():
+            shutil.rmtree(out, ignore_errors=True)  # of an attempt that failed
             _train_and_export(out)
     return out
 

@@ -54,8 +54,8 @@ def _described(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
         said = f": {first}" if first else ""
         return f"there is not enough memory{said} (smaller images or batches, --tile, fewer processes)", USER
-    if isinstance(error, OSError) and error.errno is not None:
-        return _of_system(error), USER
+    if isinstance(error, OSError):
+        return _of_system(error) if error.errno is not None else first, USER
     mend = "this is a fault of segtool: run it with segtool --debug ... and report what it prints"
     return f"{type(error).__name__}: {first} ({mend})", FAULT
 
@@ -63,7 +63,8 @@ def _described(error: BaseException) -> tuple[str, int]:
 def _of_system(error: OSError) -> str:
     """What the operating system refused, where, and what would help."""
     assert error.errno is not None
-    where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+    named = isinstance(error.filename, str | bytes | os.PathLike)
+    where = f": {os.fsdecode(error.filename)}" if named else ""
     mends = {
         errno.ENOSPC: "make room, or write elsewhere",
         errno.EDQUOT: "make room, or write elsewhere",

@@ -55,6 +55,7 @@ def test_usage_errors_have_click_s_code(tmp_path):
         ("plain ä 漢\tand\nlines", "plain ä 漢\tand\nlines"),
         ("a\x1b[31mred", "a\\x1b[31mred"),
         ("bell\x07 back\x08 ret\r", "bell\\x07 back\\x08 ret\\r"),
+        ("پیاده\u200cرو 道路\u3000標識 8:30\u202fAM", "پیاده\u200cرو 道路\u3000標識 8:30\u202fAM"),
         ("right to left \u202e", "right to left \\u202e"),
         (os.fsdecode(b"latin \xe4"), "latin \\udce4"),
     ],

@@ -21,12 +21,13 @@ pytestmark = pytest.mark.slow  # they trace the network anew, which takes half a
 
 
 @pytest.fixture(scope="module")
-def network(tiny_run):
+def network(tiny_run, tmp_path_factory):
     """Where the command writes it when not told."""
-    result = CliRunner().invoke(cli, ["export", str(tiny_run), "--no-crf"])
+    run = shutil.copytree(tiny_run, tmp_path_factory.mktemp("run") / "tiny")
+    result = CliRunner().invoke(cli, ["export", str(run), "--no-crf"])
     assert result.exit_code == 0, result.output
     assert "no CRF" in result.output
-    return tiny_run / "model.no-crf.onnx"
+    return run / "model.no-crf.onnx"
 
 
 def test_its_labels_are_the_networks(network, tiny_onnx, photo):

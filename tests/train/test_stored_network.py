@@ -12,6 +12,7 @@ from segtool.card import METADATA_KEY
 from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.settings import ModelConfig
+from segtool.train.networks.options import check_options
 from segtool.train.networks.stored import build_stored
 
 SMP = {"source": "smp", "architecture": "Unet", "encoder": "tu-mobilenetv3_small_050", "weights": None}
@@ -85,7 +86,7 @@ def test_the_file_is_named(tiny_run, tmp_path, watched):
     card["config"]["model"]["options"] = {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"}}
     evil = tmp_path / "evil.safetensors"
     save_file({"a": torch.zeros(1)}, evil, metadata={METADATA_KEY: json.dumps(card)})
-    with pytest.raises(SegtoolError, match=r"fetched or read, by the option pretrained_cfg_overlay: .*evil"):
+    with pytest.raises(SegtoolError, match=r"pretrained_cfg_overlay would have a library fetch .*evil"):
         load_segmenter(evil)
     assert watched == []
 
@@ -109,3 +110,21 @@ def test_the_file_is_named(tiny_run, tmp_path, watched):
 def test_what_a_card_may_say(tmp_path, watched, model, options):
     build_stored(ModelConfig(**model, options=options), 5, tmp_path)
     assert watched == []
+
+
+def test_own_code_has_its_own_options(tmp_path, monkeypatch):
+    """Its words mean what its author says, and whoever trusts it lets it do as it likes."""
+    code = tmp_path / "own.py"
+    code.write_text("import torch\ndef net(classes, pretrained=False):\n    return torch.nn.Conv2d(3, classes, 1)\n")
+    config = ModelConfig(source=f"python:{code}:net", options={"pretrained": True})
+    with pytest.raises(SegtoolError, match="segtool --trust-code"):
+        build_stored(config, 5, tmp_path)
+    monkeypatch.setenv("SEGTOOL_TRUST_CODE", "1")
+    assert build_stored(config, 5, tmp_path)(torch.zeros(1, 3, 4, 4)).shape == (1, 5, 4, 4)
+
+
+@pytest.mark.parametrize("case", ["a URL", "a file", "repository", "weights"])
+def test_training_refuses_what_could_not_be_opened_afterwards(case):
+    model, options = HOSTILE[case]
+    with pytest.raises(SegtoolError, match=r"model\.options"):
+        check_options(ModelConfig(**model, options=options))

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import warnings
 import zipfile
 
 import pytest
@@ -86,7 +87,15 @@ def test_a_damaged_file_gives_way_to_the_one_before(written, damage):
     last.write_bytes(damaged[damage])
     with pytest.warns(SegtoolWarning, match=r"last\.ckpt; going on from the epoch before"):
         assert read(resume_from(written)) == 1
+    for place in range(len(content) - 700, len(content), 7):  # in the directory of the parts
+        directory = bytearray((written / PREVIOUS).read_bytes())
+        directory[place - len(content)] ^= 4
+        last.write_bytes(directory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert resume_from(written) is not None
     (written / PREVIOUS).write_bytes(b"")
+    last.write_bytes(b"")
     with pytest.raises(SegtoolError, match="damaged, and there is no other"):
         resume_from(written)
 

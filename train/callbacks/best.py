@@ -55,5 +55,6 @@ class KeepEvery(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if epoch % self._every == 0 and is_first():
+        assert isinstance(pl_module, StageModule)
+        if epoch % self._every == 0 and is_first() and pl_module.is_finite():
             self._save(self._folder / f"epoch-{epoch:04d}.safetensors")

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from segtool.card import MOST_ITERATIONS, WIDEST
 from segtool.data.statistics import ClassWeights
 
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
-Choices = Annotated[list[PositiveFloat], Field(min_length=1)]
+Choices = Annotated[list[Annotated[PositiveFloat, Field(le=WIDEST)]], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -105,8 +106,8 @@ class CrfStageConfig(StageConfig):
     weight: list[tuple[float, float]] = Field(default=[(0.5, 1.0), (1.0, 2.0)], min_length=1)  # spatial, bilateral
     compatibility: Literal["full", "per-class", "per-kernel"] = "full"
     learn_widths: bool = False  # by gradient, from where the search ended
-    iterations: int = Field(default=5, ge=1)  # in training
-    inference_iterations: int = Field(default=10, ge=1)
+    iterations: int = Field(default=5, ge=1, le=MOST_ITERATIONS)  # in training
+    inference_iterations: int = Field(default=10, ge=1, le=MOST_ITERATIONS)
     crop: Size = (192, 256)
     batch_size: int = Field(default=4, ge=1)
 

@@ -2,8 +2,9 @@
 
 import difflib
 import inspect
+import re
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -25,6 +26,14 @@ _ELSEWHERE = {
     "encoder_name": "--set model.encoder=... instead", "encoder_weights": _BY_WEIGHTS, "weights": _BY_WEIGHTS,
     "weights_backbone": _BY_WEIGHTS, "pretrained": _BY_WEIGHTS, "activation": _LOGITS, "aux_params": _LOGITS,
 }  # fmt: skip
+# Keywords by which timm, torchvision, transformers and segmentation-models-pytorch fetch something or read a file.
+_FETCHING = frozenset(
+    {
+        "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_backbone", "use_pretrained_backbone",
+        "weights", "weights_backbone", "encoder_weights", "checkpoint_path", "cache_dir", "state_dict",
+        "url", "file", "hf_hub_id", "hf_hub_filename", "custom_load", "auto_map", "code_revision", "trust_remote_code",
+    }
+)  # fmt: skip
 _CHANNELS = 3
 _TIMM_BUILDERS = ("bn_eps", "bn_momentum", "bn_tf")  # which builders of its models read, and no signature names
 _OLD_NAMES = ("decoder_use_batchnorm", "psp_use_batchnorm", "upscale_mode")  # which smp still reads
@@ -42,10 +51,23 @@ def check_options(config: ModelConfig) -> None:
             if _ELSEWHERE[key] == _BY_IMAGES and value == _CHANNELS:
                 continue
             raise SegtoolError(f"{key} is no option", where="model.options", mend=_ELSEWHERE[key])
+    if not own_code:
+        check_fetching(config)
     known = _known(config)
     for key in config.options:
         if known is not None and key not in known:
             raise unknown("key of model.options", key, set(known) - _ELSEWHERE.keys())
+
+
+def check_fetching(config: ModelConfig) -> None:
+    """Refuses options with which a library would fetch something or read a file: the network is built from its own.
+
+    Raises:
+        SegtoolError: names the option.
+    """
+    for key in _fetching(config.options):
+        what = f"the option {key} would have a library fetch or read something"
+        raise SegtoolError(what, where="model.options", mend=f"leave it out; for weights {_BY_WEIGHTS}")
 
 
 def _known(config: ModelConfig) -> Collection[str] | None:
@@ -98,3 +120,20 @@ def _parameters(build: Callable[..., Any]) -> Collection[str] | None:
     """The keywords of a function or class; None if it takes any."""
     parameters = inspect.signature(build).parameters.values()
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else [p.name for p in parameters]
+
+
+def _fetching(options: Any) -> Iterator[str]:
+    """The names of such keywords, at any depth, that are not off."""
+    if isinstance(options, dict):
+        for name, value in options.items():
+            if (name in _FETCHING and value not in (None, False)) or (name == "backbone" and not _is_plain(value)):
+                yield name
+            yield from _fetching(value)
+    elif isinstance(options, list):
+        for value in options:
+            yield from _fetching(value)
+
+
+def _is_plain(backbone: Any) -> bool:
+    """Whether it is the name of an architecture, and not of a folder or of somebody's repository."""
+    return not isinstance(backbone, str) or re.fullmatch(r"[\w.-]+", backbone) is not None

@@ -59,5 +59,5 @@ def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+    except Exception:  # a damaged directory of the parts makes zipfile raise whatever it stumbles over
         return False
