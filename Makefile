@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/de
 BIN := .venv/bin
 READY := .venv/.ready
 NVCC := build/cuda/.ready
+APART := tests/export tests/crf
 JOBS ?= 2  # test processes, of one thread each
 NATIVE := $(wildcard crf/native/* evaluation/native/*)
 
@@ -17,8 +18,10 @@ test: check
 # All but the tests. For those of one part: .venv/bin/pytest tests/data -m "not slow"
 check: lint types imports
 
+# Those that compile and trace do not mind company; those that train and serve have the machine to themselves.
 test-slow: $(READY) $(NVCC)
-	$(BIN)/pytest -m "slow and not gpu"
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m "slow and not gpu" $(APART)
+	$(BIN)/pytest -m "slow and not gpu" $(APART:%=--ignore=%)
 
 lint: $(READY)
 	$(BIN)/ruff check .
