@@ -115,7 +115,8 @@ def test_a_card_of_schema_1_goes_on_scaling_logits_as_they_come(image):
 def old_card(crf):
     """The CRF's card as schema 1 has it, read again."""
     new = {"normalize_unary", "temperature", "compatibility", "learn_widths"}
-    rest = {"architecture": "FPN", "encoder": "", "classes": [], "seed": 0, "config": {}, "packages": {}}
+    classes = [{"id": i, "name": str(i), "color": [0, 0, 0]} for i in range(len(crf.unary_scale))]
+    rest = {"architecture": "FPN", "encoder": "", "classes": classes, "seed": 0, "config": {}, "packages": {}}
     about = {"dataset": "d", "split": "train", "image_count": 1, "fingerprint": ""}
     card = {"schema_version": 1, **rest, "trained_on": about, "crf": crf.model_dump(exclude=new)}
     return parse_card(json.dumps(card), "old").crf
