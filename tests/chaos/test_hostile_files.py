@@ -6,7 +6,6 @@ Seeded, so that a failure can be had again. SEGTOOL_CHAOS=10 makes ten times as 
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections import Counter
@@ -26,7 +25,6 @@ from .mutations import damaged, twisted
 
 pytestmark = pytest.mark.slow
 MANY = int(os.environ.get("SEGTOOL_CHAOS", "1"))
-_MEMORY = 2_000_000  # KiB
 _KINDS = {
     "a.jpg": ("RGB", {}), "b.png": ("P", {}), "c.png": ("RGBA", {}), "d.png": ("I;16", {}), "e.webp": ("RGB", {}),
     "f.tif": ("RGB", {"compression": "tiff_lzw"}), "g.gif": ("P", {}), "h.bmp": ("RGB", {}), "i.ppm": ("RGB", {}),
@@ -64,7 +62,6 @@ def test_images(tiny_onnx, tmp_path):
     for mask in masks:
         Image.open(mask).load()
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < _MEMORY
 
 
 def opened(folder):
