@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from segtool.card import METADATA_KEY, ModelCard, without_crf
+from segtool.card import METADATA_KEY, MOST_ITERATIONS, ModelCard, without_crf
+from segtool.errors import SegtoolError
 from segtool.export import network
 from segtool.export.bodies import function_bodies
 from segtool.export.file_check import check_file, expected_batches
@@ -59,8 +60,11 @@ def export_onnx(
         The card that the file holds.
 
     Raises:
-        SegtoolError: the network cannot be exported, or not for every size. Nothing is written then.
+        SegtoolError: the network cannot be exported, or not for every size; or iterations that no card may have.
+            Nothing is written then.
     """
+    if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
+        raise SegtoolError(f"the CRF can have 1 to {MOST_ITERATIONS} iterations", where=iterations)
     segmenter, card = load_segmenter(run)
     if not crf:
         segmenter.crf, card = None, without_crf(card)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segtool.drawing import overlay
 from segtool.errors import SegtoolError
-from segtool.files import atomic_path
+from segtool.files import atomic_path, refuse_pipe
 from segtool.prediction import Prediction
 from segtool.runtime.pipeline import run_overlapped
 
@@ -50,8 +50,7 @@ def segment_video(
     Raises:
         SegtoolError: not a readable video, or a frame cannot be predicted.
     """
-    if source.exists() and not source.is_file():  # opening a pipe would wait for ever
-        raise SegtoolError("not a file", where=source, mend="remove it")
+    refuse_pipe(source)
     try:
         with av.open(str(source)) as reader, atomic_path(target) as temporary:
             if not reader.streams.video:

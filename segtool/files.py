@@ -70,6 +70,16 @@ def _writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def refuse_pipe(path: Path) -> None:
+    """Whatever opens a pipe, a socket or a device may wait for ever; a path that is not there is left to who opens it.
+
+    Raises:
+        SegtoolError: the path is there and no file.
+    """
+    if path.exists() and not path.is_file():
+        raise SegtoolError("not a file", where=path, mend="remove it")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes text atomically."""
     with atomic_path(path) as temporary:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segtool.errors import SegtoolError
+from segtool.files import refuse_pipe
 from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 from segtool.impostors import impostor
 from segtool.levels import eight_bits
@@ -129,8 +130,8 @@ def _head(source: Path | BinaryIO) -> bytes:
 
 def _open(source: Path | BinaryIO) -> Image.Image:
     """The picture, not decoded."""
-    if isinstance(source, Path) and source.exists() and not source.is_file():  # opening a pipe would wait for ever
-        raise NotAnImage("not a file", mend="remove it")
+    if isinstance(source, Path):
+        refuse_pipe(source)
     with _our_limit():
         return Image.open(source, formats=FORMATS)
 

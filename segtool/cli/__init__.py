@@ -63,7 +63,9 @@ def cli(debug: bool, trust_code: bool, max_pixels: int | None) -> None:
 
         os.environ[TRUST_VARIABLE] = "1"  # so that worker processes know it too
     if max_pixels is not None:
-        os.environ["SEGTOOL_MAX_PIXELS"] = str(max_pixels)  # as segtool.images reads it, which imports numpy
+        from segtool.images import LIMIT_VARIABLE
+
+        os.environ[LIMIT_VARIABLE] = str(max_pixels)
 
 
 def main() -> None:

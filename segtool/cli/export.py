@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: RUN/model.onnx]")
-@click.option("--iterations", type=click.IntRange(1, 10_000), help="Mean-field iterations.  [default: the model's own]")
+@click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations.  [default: the model's own]")
 @click.option("--size", metavar="HxW", help="Fix the image size.  [default: any size]")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
 @click.option("--no-crf", is_flag=True, help="Leave the CRF out, for engines that cannot run it.")

@@ -168,6 +168,13 @@ def test_older_runtimes_and_other_tools_can_read_it(tiny_onnx):
                 assert node.attribute[0].name == "value" or node.attribute[0].ref_attr_name
 
 
+@pytest.mark.parametrize("iterations", [0, -1, 20_000])
+def test_iterations_that_no_card_may_have(tiny_run, tmp_path, iterations):
+    with pytest.raises(SegtoolError, match="the CRF can have 1 to 10000 iterations"):
+        export_onnx(tiny_run, tmp_path / "m.onnx", iterations=iterations)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_fixed_size_and_iterations(tiny_run, tmp_path, photo):
     out = tmp_path / "fixed.onnx"
