@@ -5,8 +5,7 @@ from PIL import Image
 
 from .layouts import write_mask
 
-RANDOM = np.random.default_rng(0)
-IMAGE = RANDOM.integers(0, 256, (8, 12, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
 LABELS = np.zeros((8, 12), np.uint8)
 LABELS[:, 6:] = 1
 

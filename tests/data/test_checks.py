@@ -11,7 +11,7 @@ from segtool.data.checks.inspection import Inspection, check_all
 from segtool.errors import SegtoolError
 
 from .layouts import write_ade20k, write_mask
-from .samples import IMAGE, LABELS, RANDOM, image, masks
+from .samples import IMAGE, LABELS, image, masks
 
 
 def look(root):
@@ -72,7 +72,7 @@ def test_levels_beyond_sixteen_bits(folder, level):
 
 def test_twelve_bits_in_a_file_of_sixteen(folder):
     for i in range(2):
-        image(folder, (16 * RANDOM.integers(0, 256, IMAGE.shape[:2])).astype(np.uint16), name=str(i))
+        image(folder, (16 * np.random.default_rng(i).integers(0, 256, IMAGE.shape[:2])).astype(np.uint16), name=str(i))
     (said,) = look(folder)
     assert said.startswith("2 times: a black image, no level above 16: 0, 1 (")
     image(folder, np.full(IMAGE.shape, 250, np.uint8), "val")
@@ -80,7 +80,7 @@ def test_twelve_bits_in_a_file_of_sixteen(folder):
 
 
 def four_bands(root, **options):
-    pixels = RANDOM.integers(1, 255, (8, 12, 4), np.uint8)
+    pixels = np.random.default_rng(1).integers(1, 255, (8, 12, 4), np.uint8)
     return image(root, pixels, suffix="tif", **options), pixels
 
 
