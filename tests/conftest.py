@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -59,18 +60,28 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A run of all three stages on small synthetic images, exported with probabilities as its model.onnx.
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Of (name, make): the folder of that name, filled by `make(folder)` in the test process that asks first."""
+    base = tmp_path_factory.getbasetemp()
+    shared_by_all = base if worker_id == "master" else base.parent
 
-    It takes a minute; test processes share it.
-    """
-    folder = tmp_path_factory.getbasetemp()
-    out = (folder if worker_id == "master" else folder.parent) / "tiny"
-    with FileLock(f"{out}.lock"):
-        if not (out / "model.onnx").is_file():
-            shutil.rmtree(out, ignore_errors=True)  # of an attempt that failed
-            _train_and_export(out)
-    return out
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared_by_all / name, shared_by_all / f"{name}.done"
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_run(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A run of all three stages on small synthetic images, exported with probabilities as its model.onnx."""
+    return once("tiny", _train_and_export)
 
 
 def _train_and_export(out: Path) -> None:

@@ -8,17 +8,6 @@ from gradio.route_utils import delete_files_created_by_app
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from segtool.demo.app import MAX_FILE, build_demo
-from segtool.runtime import load
-
-
-@pytest.fixture(scope="module")
-def page(tiny_onnx):
-    found = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
-    found.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, max_file_size=MAX_FILE)
-    yield found
-    found.close()
-
 
 def ask(page, path, place=0):
     """What a call of `segment` says with `path` in the place of one of its inputs, the image unless told."""

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from cuda.core.utils import StridedMemoryView
 
-from segtool.engine import EngineRecord, Machine, Profile, record_path, write_record
+from segtool.engine import EngineRecord, Profile, record_path, write_record
 from segtool.errors import SegtoolError
 from segtool.export.comparison import Case
 from segtool.export.verify import verify
@@ -26,11 +26,7 @@ from segtool.runtime import load, tensorrt_engine, tensorrt_slots
 from segtool.runtime.cuda_device import cuda_device, this_machine
 
 from ..tensorrt_api import conforming, module_of
-
-HERE = Machine(tensorrt="11.4.0.106", gpu="Played GPU", compute_capability="9.0", driver="580.65")
-DRIVER = ctypes.CDLL("libcuda.so.1")
-HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-TENSORS = 6  # image, labels, confidence, unary_labels, probabilities, lattice_status
+from .played_engine import DRIVER, HERE, TENSORS, Frames, Played, on_device
 
 
 @pytest.fixture(scope="session")
@@ -41,41 +37,6 @@ def tiny_run():
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_run):
     return tiny_run / "model.onnx"
-
-
-def on_device(address, shape, dtype):
-    """An array on memory of the played device."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_uint8 * size).from_address(int(address)), dtype).reshape(shape)
-
-
-class Played:
-    """An execution context whose work ONNX Runtime does, on the addresses that it was given."""
-
-    def __init__(self, model):
-        self.model, self.addresses = model, {}
-        self.outputs = {o.name: o for o in model.backend.session.get_outputs()}
-        self.status = (10, 0)
-        self.executed = 0
-        self.callbacks = []  # a graph calls them again, whenever it is launched
-
-    def shape_of(self, name):
-        n, height, width, _ = self.shape
-        if name == "lattice_status":
-            return (2,)
-        return (n, len(self.model.card.classes), height, width) if name == "probabilities" else (n, height, width)
-
-    def enqueue(self, stream):
-        shape, addresses = self.shape, dict(self.addresses)  # what is captured keeps those of its time
-        self.callbacks.append(HOST_FUNCTION(lambda _: self.execute(shape, addresses)))
-        return DRIVER.cuLaunchHostFunc(ctypes.c_void_p(stream), self.callbacks[-1], None) == 0
-
-    def execute(self, shape, addresses):
-        self.executed += 1
-        found = self.model.backend.run(on_device(addresses["image"], shape, np.uint8).copy())
-        found["lattice_status"] = np.array(self.status, np.int32)
-        for name in addresses.keys() & found.keys():
-            on_device(addresses[name], found[name].shape, found[name].dtype)[...] = found[name]
 
 
 @pytest.fixture
@@ -267,18 +228,6 @@ def test_no_room_for_a_second_slot_is_no_failure(engine, photo):
             while slots._shapes[shape].limit == tensorrt_slots.SLOTS:
                 assert not answer.done()
         assert answer.result(10).labels.shape == (48, 64)
-
-
-class Frames:
-    """Images on the device, of a library that speaks the CUDA array interface."""
-
-    def __init__(self, images):
-        self._buffer = cuda_device().allocate(images.nbytes, stream=cuda_device().default_stream)
-        on_device(self._buffer.handle, images.shape, images.dtype)[...] = images
-        self.__cuda_array_interface__ = {
-            "shape": images.shape, "typestr": "|u1", "data": (int(self._buffer.handle), False), "version": 3,
-            "strides": None, "stream": None,
-        }  # fmt: skip
 
 
 @pytest.mark.parametrize("status", [True, False], ids=["with a lattice", "without"])

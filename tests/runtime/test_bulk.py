@@ -1,9 +1,7 @@
 """`segtool predict --address`: every image once, none lost, whatever is killed."""
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +18,7 @@ from segtool.files import digest
 from segtool.images import read_image
 from segtool.runtime import Tiles, load, predict_tiled
 from segtool.runtime.bulk import job
-from segtool.runtime.bulk.index import INDEX, merge_parts, read_index, write_part
+from segtool.runtime.bulk.index import INDEX, read_index, write_part
 from segtool.runtime.bulk.storage import Storage
 from segtool.runtime.bulk.worker import Work, Worker
 
@@ -89,85 +87,6 @@ def test_a_worker_cuts_tiles(tiny_onnx, tmp_path, photo):
     worker({"path": np.array(["x.png"]), "name": np.array(["x"])})
     expected = predict_tiled(load(tiny_onnx), photo, tiles).labels
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "x.png")), expected)
-
-
-def test_masks_keep_their_names_whatever_comes_and_goes(tiny_onnx, tmp_path, monkeypatch):
-    """Two images of one name; then one is gone, and another takes its place."""
-    monkeypatch.setattr(job, "connected", lambda address: contextlib.nullcontext())
-    monkeypatch.setattr(job, "check_resources", lambda replicas, each: None)
-    monkeypatch.setattr(
-        job, "_segment", lambda work, names, plan, progress: asked.append(names) or _recorded(work, names)
-    )
-    asked, folder = [], tmp_path / "in"
-    plan = job.Plan(model=tiny_onnx, images=str(folder), out=str(folder / "out"))
-
-    def names_of(*paths):
-        shutil.rmtree(folder / "x", ignore_errors=True)
-        for path in paths:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(b"")
-        totals = job.run(plan, None)
-        assert (totals.found, totals.others) == (len([p for p in paths if "txt" not in p]), ["x/notes.txt"])
-        return asked.pop()
-
-    assert names_of("x/a.jpg", "x/b.jpg", "x/notes.txt") == {"x/a.jpg": "x/a", "x/b.jpg": "x/b"}
-    assert names_of("x/a.jpg", "x/a.gif", "x/notes.txt") == {"x/a.gif": "x/a_gif"}
-    assert names_of("x/b.bmp", "x/notes.txt") == {"x/b.bmp": "x/b_bmp"}, "x/b.png is of an image that is gone"
-
-
-def test_results_from_before_masks_had_the_names_of_images(tiny_onnx, images, tmp_path, monkeypatch):
-    out = Storage.at(str(tmp_path / "out"))
-    before = {"model_sha256": digest(tiny_onnx), "images": str(images), "tiles": None}
-    out.write("job.json", json.dumps({**before, "classes": load(tiny_onnx).card.names}).encode())
-    write_part(out, [{"path": path, "mask": f"masks/{path}.png"} for path in Storage.at(str(images)).files()])
-    monkeypatch.setattr(job, "connected", lambda address: pytest.fail("there is nothing to do"))
-    totals = job.run(job.Plan(model=tiny_onnx, images=str(images), out=str(tmp_path / "out")), None)
-    assert (totals.done, totals.skipped) == (12, 12)
-
-
-def _recorded(work, names):
-    for name in names.values():
-        work.out.write(f"{name}.png", b"")
-    write_part(work.out, [{"path": path, "mask": f"{name}.png"} for path, name in names.items()])
-
-
-def test_the_index_has_every_image_once(tmp_path):
-    target = Storage.at(str(tmp_path / "out"))
-    assert read_index(target).num_rows == 0
-    write_part(target, [{"path": "b", "error": "broken"}, {"path": "a", "mask": "masks/a.png"}])
-    write_part(target, [{"path": "a", "mask": "masks/a.png"}])  # a block that was done twice
-    assert merge_parts(target)["path"].to_pylist() == ["a", "b"]
-    assert target.files("index") == []
-    write_part(target, [{"path": "b", "mask": "masks/b.png"}])  # what had failed, tried again
-    rows = {row["path"]: row for row in merge_parts(target).to_pylist()}
-    assert rows["b"]["error"] is None
-    assert rows["b"]["mask"] == "masks/b.png"
-    assert pq.read_table(tmp_path / "out" / INDEX).num_rows == 2
-
-
-def test_merging_that_is_stopped_loses_nothing(tmp_path, monkeypatch):
-    target = Storage.at(str(tmp_path / "out"))
-    for name in "abc":
-        write_part(target, [{"path": name, "mask": name}])
-
-    def stop(self, path):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Storage, "remove", stop)
-        with pytest.raises(KeyboardInterrupt):
-            merge_parts(target)
-    assert sorted(read_index(target)["path"].to_pylist()) == ["a", "b", "c"]
-    assert merge_parts(target).num_rows == 3
-
-
-def test_files_are_whole_or_not_there(tmp_path):
-    target = Storage.at(str(tmp_path))
-    target.write("x/y.png", b"first")
-    with pytest.raises(TypeError):
-        target.write("x/y.png", 5)  # it fails after the temporary file was opened
-    assert (tmp_path / "x" / "y.png").read_bytes() == b"first"
-    assert [p.name for p in (tmp_path / "x").iterdir()] == ["y.png"]
 
 
 def test_results_of_different_jobs_are_not_mixed(tiny_onnx, images, tmp_path):
@@ -265,3 +184,13 @@ def test_object_storage(tiny_onnx, images, monkeypatch):
             np.testing.assert_array_equal(mask, model(image).labels)
     finally:
         server.stop()
+
+
+def test_results_from_before_masks_had_the_names_of_images(tiny_onnx, images, tmp_path, monkeypatch):
+    out = Storage.at(str(tmp_path / "out"))
+    before = {"model_sha256": digest(tiny_onnx), "images": str(images), "tiles": None}
+    out.write("job.json", json.dumps({**before, "classes": load(tiny_onnx).card.names}).encode())
+    write_part(out, [{"path": path, "mask": f"masks/{path}.png"} for path in Storage.at(str(images)).files()])
+    monkeypatch.setattr(job, "connected", lambda address: pytest.fail("there is nothing to do"))
+    totals = job.run(job.Plan(model=tiny_onnx, images=str(images), out=str(tmp_path / "out")), None)
+    assert (totals.done, totals.skipped) == (12, 12)

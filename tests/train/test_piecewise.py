@@ -1,7 +1,6 @@
 """The three stages, on a run that a fixture has trained."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,13 +26,7 @@ from segtool.train.stages.piecewise import PiecewiseTrainer
 
 from ..conftest import TINY
 from ..data.layouts import write_folder, write_mask
-
-
-def _trainer(out, *overrides, stages=("unary",), data="synthetic:64", resume=False):
-    config = load_config("quickstart", [*TINY, *overrides])
-    trainer = PiecewiseTrainer(config, data, out, list(stages), resume=resume, report=lambda line: None)
-    trainer.prepare()
-    return trainer
+from .small_run import trainer
 
 
 def test_run_folder_is_complete(tiny_run):
@@ -137,35 +130,6 @@ def test_card_tells_the_training_data(tiny_run):
     assert parse_card(card.to_json(), "x") == card
 
 
-def test_second_run_into_the_same_folder_is_refused(tiny_run):
-    with pytest.raises(SegtoolError, match="already holds a run"):
-        _trainer(tiny_run)
-
-
-def test_a_folder_with_files_that_a_run_would_overwrite_is_refused(tiny_run, tmp_path):
-    for written in {path.name for path in tiny_run.iterdir()} - {"state.json", "model.onnx"}:
-        out = tmp_path / written / "project"
-        out.mkdir(parents=True)
-        (out / written).write_text("mine")
-        with pytest.raises(SegtoolError, match=f"holds no run, but {written}, which a run would overwrite"):
-            _trainer(out)
-        assert (out / written).read_text() == "mine"
-
-
-def test_resume_with_other_settings_is_refused(tiny_run):
-    with pytest.raises(SegtoolError, match="other settings"):
-        _trainer(tiny_run, "seed=5", resume=True)
-
-
-def test_a_run_of_a_version_that_trained_otherwise_is_refused(tiny_run, tmp_path):
-    shutil.copytree(tiny_run, tmp_path / "old")
-    state = json.loads((tmp_path / "old" / "state.json").read_text())
-    del state["format"]
-    (tmp_path / "old" / "state.json").write_text(json.dumps(state))
-    with pytest.raises(SegtoolError, match=r"begun by another version of segtool.*--from one of its checkpoints"):
-        _trainer(tmp_path / "old", resume=True)
-
-
 def test_joint_training_starts_without_the_temperature_of_stage_2(tiny_run, tmp_path):
     assert load_segmenter(tiny_run / "crf" / "best.safetensors")[0].crf.temperature != 1
     config, start = load_config("quickstart", TINY), tiny_run / "crf" / "best.safetensors"
@@ -177,20 +141,14 @@ def test_joint_training_starts_without_the_temperature_of_stage_2(tiny_run, tmp_
 
 def test_stage_without_the_one_before_it(tmp_path):
     with pytest.raises(SegtoolError, match="needs stage unary"):
-        _trainer(tmp_path / "run", stages=["crf"])
+        trainer(tmp_path / "run", stages=["crf"])
     assert not (tmp_path / "run").exists()
-
-
-def test_unwritable_folder(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SegtoolError, match="cannot write to the folder"):
-        _trainer(tmp_path / "file" / "run")
 
 
 def test_training_that_diverges_stops(tmp_path):
     overrides = ["unary.learning_rate=1e30", "unary.schedule=constant", "unary.epochs=9"]
     with pytest.raises(SegtoolError, match=r"stage unary diverged before .* a lower unary.learning_rate"):
-        _trainer(tmp_path / "run", *overrides).run()
+        trainer(tmp_path / "run", *overrides).run()
     rows = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert len(rows) < 9
     assert "NaN" not in (tmp_path / "run" / "history.jsonl").read_text()
@@ -221,72 +179,8 @@ def test_masks_without_labels(tmp_path, photo):
     for mask in (root / "train" / "masks").iterdir():
         write_mask(mask, np.full(photo.shape[:2], 255))
     with pytest.raises(SegtoolError, match="no labels in the training masks"):
-        _trainer(tmp_path / "run", data=f"folder:{root}")
+        trainer(tmp_path / "run", data=f"folder:{root}")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("model.encoder=resnet81", "did you mean resnet18"),
-        ("model.architecture=Unett", "did you mean Unet"),
-        ("model.options={bananas: 1}", "bananas"),
-    ],
-)
-def test_unknown_network_is_refused_before_anything_is_written(tmp_path, override, message):
-    with pytest.raises(SegtoolError, match=message):
-        _trainer(tmp_path / "run", override)
-    assert not (tmp_path / "run").exists()
-
-
-def test_checkpoint_without_card(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(SegtoolError, match="no segtool model card"):
-        load_segmenter(tmp_path / "other.safetensors")
-
-
-def test_checkpoint_with_a_newer_schema(tiny_run, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    from segtool.card import METADATA_KEY
-
-    card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
-    card["schema_version"] = 3
-    path = tmp_path / "new.safetensors"
-    save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
-    with pytest.raises(SegtoolError, match="schema version 3 is not known.*upgrade"):
-        load_segmenter(path)
-
-
-@pytest.mark.parametrize("place", [(), ("input",), ("config", "model")], ids=lambda place: ".".join(place) or "top")
-def test_a_card_of_another_version_is_one_line(tiny_run, tmp_path, place):
-    from safetensors.torch import load_file, save_file
-
-    from segtool.card import METADATA_KEY
-
-    card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
-    node = card
-    for name in place:
-        node = node[name]
-    node["novelty"] = 1
-    path = tmp_path / "new.safetensors"
-    save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
-    with pytest.raises(SegtoolError, match=r"model card has a field that .* not know, .*novelty: .*upgrade") as caught:
-        load_segmenter(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_damaged_checkpoint(tmp_path):
-    (tmp_path / "bad.safetensors").write_bytes(b"not a checkpoint")
-    with pytest.raises(SegtoolError, match="not a readable checkpoint"):
-        load_segmenter(tmp_path / "bad.safetensors")
-
-
-def test_unfinished_run_folder(tmp_path):
-    with pytest.raises(SegtoolError, match="no finished model"):
-        load_segmenter(tmp_path)
 
 
 @pytest.mark.slow
@@ -330,6 +224,6 @@ def test_folder_dataset_trains(tmp_path, photo):
     """What the README tells newcomers to do with their own data."""
     root = tmp_path / "data"
     write_folder(root, photo)
-    card = _trainer(tmp_path / "run", "unary.epochs=1", data=f"folder:{root}", stages=["unary", "crf", "joint"]).run()
+    card = trainer(tmp_path / "run", "unary.epochs=1", data=f"folder:{root}", stages=["unary", "crf", "joint"]).run()
     assert card.names == ["dark", "light"]
     assert card.validation.after_crf is not None

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .local import bomb
 from .server import png, running
-from .test_application import bomb
 
 SECONDS = float(os.environ.get("SEGTOOL_SOAK_SECONDS", "60"))
 
