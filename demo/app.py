@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from segtool.card import ModelCard
 from segtool.demo.answers import (
@@ -18,13 +20,14 @@ from segtool.demo.answers import (
     slider_label,
 )
 from segtool.demo.crf import Tuner, sliders
+from segtool.demo.door import Door
 from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.many import many_images
 from segtool.demo.uploads import only_uploads
 from segtool.errors import SegtoolError
 from segtool.sources import find
 
-MAX_FILE = "32mb"
+_MAX_FILE = "32mb"
 _WAITING = 32  # requests that may wait; more are refused with a message
 _ALONE = "nothing: before and after the CRF"
 _MINUTES = 15  # for which results and files of a visitor are kept
@@ -64,6 +67,26 @@ def build_demo(
     only_uploads(page)
     page.queue(max_size=_WAITING, default_concurrency_limit=2)
     return page
+
+
+def launch(page: gr.Blocks, **options: Any) -> None:
+    """Serves a page in threads of its own, with its limits.
+
+    Args:
+        options: of gradio's `launch`, such as `server_name`.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    page.launch(
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=["api"],
+        max_file_size=_MAX_FILE,
+        state_session_capacity=64,
+        app_kwargs={"middleware": [Middleware(Door)]},
+        **options,
+    )
 
 
 def _one_image(

@@ -1,5 +1,7 @@
 """segtool demo"""
 
+import signal
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
@@ -33,27 +35,22 @@ def command(
     A run folder stands for its model.onnx; where PyTorch is installed, the page also offers it in PyTorch, with the
     CRF's parameters to play with.
     """
-    from segtool.demo.app import MAX_FILE, build_demo
+    from segtool.demo.folder import own_folder
     from segtool.errors import SegtoolError
 
     visitor = parse_auth(auth)
-    offered, stages = _offered(models)
-    page = build_demo(offered, examples, int(1e6 * max_megapixels), tuner=_tuner(models), stages=stages)
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port,
-            quiet=True,
-            prevent_thread_lock=True,
-            footer_links=["api"],
-            auth=visitor,
-            max_file_size=MAX_FILE,
-            state_session_capacity=64,
-        )
-    except OSError as error:
-        raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
-    echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
-    page.block_thread()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the folder goes with it
+    with own_folder():
+        from segtool.demo.app import build_demo, launch
+
+        offered, stages = _offered(models)
+        page = build_demo(offered, examples, int(1e6 * max_megapixels), tuner=_tuner(models), stages=stages)
+        try:
+            launch(page, server_name=host, server_port=port, auth=visitor)
+        except OSError as error:
+            raise SegtoolError(f"cannot listen on {host}:{port}", mend="choose another --port") from error
+        echo(f"serving on http://{host}:{port}  (Ctrl-C ends it)")
+        page.block_thread()
 
 
 class _Later:

@@ -3,15 +3,23 @@
 import pytest
 from PIL import Image
 
-from segtool.demo.app import MAX_FILE, build_demo
+from segtool.demo.app import build_demo, launch
+from segtool.demo.folder import own_folder
 from segtool.runtime import load
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_uploads():
+    """Not those of other test processes."""
+    with own_folder():
+        yield
 
 
 @pytest.fixture(scope="module")
 def page(tiny_onnx):
     """The page, served as the command serves it."""
     found = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
-    found.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, max_file_size=MAX_FILE)
+    launch(found, server_name="127.0.0.1")
     yield found
     found.close()
 

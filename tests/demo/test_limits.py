@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtool.demo.app import build_demo
+from segtool.demo.app import build_demo, launch
 from segtool.prediction import Prediction
 from segtool.runtime import load
 
@@ -57,10 +57,10 @@ def test_whoever_comes_when_too_many_wait_is_refused_in_words(tiny_onnx, picture
             return Prediction(labels, np.ones(labels.shape, np.float32), labels)
 
     page = build_demo({"slow": Slow()}, None, max_pixels=20_000)
-    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    launch(page, server_name="127.0.0.1")
     try:
         # All answers are the same picture, which gradio writes anew each time: one that is fetched then may be cut.
-        client = Client(address, verbose=False, max_workers=50, download_files=False)
+        client = Client(page.local_url, verbose=False, max_workers=50, download_files=False)
         jobs = [client.submit(handle_file(str(picture)), 0.5, [], api_name="/segment") for _ in range(50)]
         answers = [job.exception(timeout=60) for job in jobs]
     finally:
@@ -72,9 +72,9 @@ def test_whoever_comes_when_too_many_wait_is_refused_in_words(tiny_onnx, picture
 
 def test_with_a_password_nothing_is_answered_before_it_is_given(tiny_onnx):
     page = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
-    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, auth=("me", "secret"))
+    launch(page, server_name="127.0.0.1", auth=("me", "secret"))
     try:
-        with httpx.Client(base_url=address, timeout=30) as visitor:
+        with httpx.Client(base_url=page.local_url, timeout=30) as visitor:
             assert visitor.get("config").status_code == 401
             assert visitor.post("gradio_api/upload", files={"files": ("a.png", b"x")}).status_code == 401
             assert visitor.post("login", data={"username": "me", "password": "guess"}).status_code == 400

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from segtool.demo.app import build_demo
+from segtool.demo.app import build_demo, launch
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime import load
@@ -28,8 +28,8 @@ def two_models(tiny_onnx):
 
     model = load(tiny_onnx)
     page = build_demo({"upright": model, "flipped": Flipped(model)}, None, max_pixels=20_000)
-    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    yield address, model, Flipped(model)
+    launch(page, server_name="127.0.0.1")
+    yield page.local_url, model, Flipped(model)
     page.close()
 
 
@@ -72,8 +72,8 @@ def rich(tiny_run, tiny_onnx):
 
     offered, stages = _offered((tiny_run,))
     page = build_demo(offered, None, max_pixels=20_000, tuner=_tuner((tiny_run,)), stages=stages)
-    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    yield address
+    launch(page, server_name="127.0.0.1")
+    yield page.local_url
     page.close()
 
 

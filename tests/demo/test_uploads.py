@@ -1,5 +1,9 @@
 """What is asked of the page without a browser: inputs that nobody uploaded, and functions that are not there."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -7,6 +11,9 @@ import pytest
 from gradio.route_utils import delete_files_created_by_app
 from gradio.utils import get_upload_folder
 from PIL import Image
+
+from segtool.demo.folder import own_folder
+from tests.runtime.serving.server import free_port
 
 
 def ask(page, path, place=0):
@@ -37,3 +44,30 @@ def test_uploads_are_still_deleted_afterwards(page, tmp_path, photo):
     assert uploaded in noted
     delete_files_created_by_app(page, None)  # as gradio does every quarter of an hour, and at the end
     assert not Path(uploaded).exists()
+
+
+def test_pages_do_not_share_their_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with own_folder() as one, own_folder() as two:
+        assert one != two
+        assert get_upload_folder() == str(two.resolve())
+    assert get_upload_folder() == str(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_leaves_no_files_behind(way, tiny_onnx, tmp_path):
+    folder = tmp_path / "uploads"
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(folder)}
+    port = free_port()
+    command = [sys.executable, "-m", "segtool", "demo", str(tiny_onnx), "--port", str(port)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert "serving on" in process.stdout.readline()
+        answer = httpx.post(f"http://127.0.0.1:{port}/gradio_api/upload", files={"files": ("a.png", b"x")})
+        (uploaded,) = answer.json()
+        assert Path(uploaded).is_relative_to(folder)
+        assert Path(uploaded).exists()
+        process.send_signal(way)
+        process.communicate(timeout=60)
+    assert process.returncode == (143 if way == signal.SIGTERM else 0)
+    assert not list(folder.iterdir())
