@@ -20,7 +20,7 @@ from segtool.demo.answers import (
     slider_label,
 )
 from segtool.demo.crf import Tuner, sliders
-from segtool.demo.door import Door
+from segtool.demo.door import Door, without_empty_sessions
 from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.many import many_images
 from segtool.demo.uploads import only_uploads
@@ -66,6 +66,7 @@ def build_demo(
             many_images(models, card, max_pixels)
     only_uploads(page)
     page.queue(max_size=_WAITING, default_concurrency_limit=2)
+    without_empty_sessions(page)
     return page
 
 

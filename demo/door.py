@@ -2,7 +2,9 @@
 
 import logging
 import re
+from typing import Any
 
+import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +20,7 @@ _CALLS = (
     r"(info|openapi\.json|app_id|user|token|login_check|startup-events|theme\.css|upload|upload_progress|cancel|reset)/?",
     r"(heartbeat/[^/]{1,100}|queue/(join|data)|call/.{1,200}|file=.{1,1000})/?",
 )
-_OPEN = re.compile("|".join((*_PAGE, *(f"/gradio_api/{call}" for call in _CALLS))), re.DOTALL)
+OPEN = re.compile("|".join((*_PAGE, *(f"/gradio_api/{call}" for call in _CALLS))), re.DOTALL)
 
 
 class Door:
@@ -35,7 +37,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _OPEN.fullmatch(scope["path"]) is None:
+        if OPEN.fullmatch(scope["path"]) is None:
             await JSONResponse({"detail": "not found"}, 404)(scope, receive, send)
             return
         begun = False
@@ -52,3 +54,14 @@ class Door:
             log.warning("%s %r: %s", scope["method"], scope["path"][:100], type(error).__name__)
             if not begun:
                 await JSONResponse({"detail": "the request cannot be understood"}, 400)(scope, receive, send)
+
+
+def without_empty_sessions(page: gr.Blocks) -> None:
+    """Takes an empty `session_hash` for none. gradio loses such a call, and prints a traceback for each."""
+    push = page._queue.push
+
+    async def pushed(body: Any, *more: Any, **named: Any) -> Any:
+        body.session_hash = body.session_hash or None
+        return await push(body, *more, **named)
+
+    page._queue.push = pushed  # type: ignore[method-assign]

@@ -23,7 +23,12 @@ def only_uploads(page: gr.Blocks) -> None:
             # Whether it lies among the uploads gradio looks at itself.
             if not Path(path).is_file():
                 raise refusal("That is not a file that was uploaded.")
-        return await take(block_fn, inputs, *more, **named)
+        try:
+            return await take(block_fn, inputs, *more, **named)
+        except gr.Error:
+            raise
+        except Exception as error:  # gradio's components take for granted that the page's own script asks
+            raise refusal("That does not fit the inputs.") from error
 
     page.preprocess_data = checked  # type: ignore[method-assign]
 

@@ -148,7 +148,7 @@ def build_application(
     )
     async def segment(
         request: Request,
-        model: Annotated[str, Path(description=f"One of: {', '.join(model_names)}.")],
+        model: Annotated[str, Path(json_schema_extra={"enum": [*model_names]})],
         format: Annotated[
             Form,
             Query(description="png: class ids with a palette. rle: JSON of run lengths. npz: with confidences."),
