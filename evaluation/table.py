@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segtool.evaluation.counts import TOLERANCES, Counts
 from segtool.evaluation.scores import class_iou, class_scores, image_boundary_f, mean
-from segtool.files import atomic_path
+from segtool.files import atomic_path, ensure_folder
 from segtool.prediction import Prediction
 
 Row = dict[str, Any]
@@ -65,8 +65,9 @@ class TableFiles:
         self._parquet: Any = None
 
     def __enter__(self) -> "TableFiles":
+        folder = ensure_folder(self._folder)
         csv_path, self._parquet_path = (
-            self._files.enter_context(atomic_path(self._folder / f"images.{suffix}")) for suffix in ("csv", "parquet")
+            self._files.enter_context(atomic_path(folder / f"images.{suffix}")) for suffix in ("csv", "parquet")
         )
         self._csv_file = self._files.enter_context(csv_path.open("w", encoding="utf-8", newline=""))
         return self

@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto, external_data_helper
 
 from segtool.files import ensure_folder, temporary_path
+from segtool.integrity import DIGEST_KEY, sign_onnx
 
 LARGEST_FILE = 1_800_000_000  # bytes; a protobuf file ends at 2 GiB
 _SMALLEST_TENSOR = 1024  # bytes; smaller ones stay in the file
@@ -35,7 +36,9 @@ def save_onnx(
         if model.ByteSize() > LARGEST_FILE:
             names = {"location": f"{path.name}.data", "size_threshold": _SMALLEST_TENSOR}
             external_data_helper.convert_model_to_external_data(model, all_tensors_to_one_file=True, **names)
+        forget_digest(model)
         onnx.save(model, folder / path.name)
+        sign_onnx(folder / path.name, folder / f"{path.name}.data")
         if check:
             onnx.checker.check_model(folder / path.name)  # by its path: also beyond what fits into memory as one piece
         if try_out is not None:
@@ -46,3 +49,9 @@ def save_onnx(
         return [path.parent / file.name for file in reversed(written)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_digest(model: ModelProto) -> None:
+    """Takes out the digest that a model was read with."""
+    for pair in [pair for pair in model.metadata_props if pair.key == DIGEST_KEY]:
+        model.metadata_props.remove(pair)

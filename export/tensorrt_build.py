@@ -1,5 +1,6 @@
 """From an exported file to a TensorRT engine, on the GPU that will run it."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from segtool.engine import INPUT, STATUS, EngineRecord, Machine, Profile, write_
 from segtool.errors import SegtoolError
 from segtool.export.save import save_onnx
 from segtool.files import atomic_path
+from segtool.runtime.onnx_runtime import warn_if_changed
 
 Progress = Callable[[int, int], None]
 
@@ -108,11 +110,17 @@ def build_engine(
     if timing_cache is not None:
         with atomic_path(timing_cache) as temporary:
             temporary.write_bytes(bytes(memoryview(config.get_timing_cache().serialize())))
+    written = bytes(memoryview(plan))
     record = EngineRecord(
-        source=source.name, machine=machine, profile=profile, vertices_per_pixel=vertices_per_pixel, card=card
+        source=source.name,
+        machine=machine,
+        profile=profile,
+        vertices_per_pixel=vertices_per_pixel,
+        card=card,
+        digest=hashlib.sha256(written).hexdigest(),
     )
     with atomic_path(out) as temporary:
-        temporary.write_bytes(bytes(memoryview(plan)))
+        temporary.write_bytes(written)
         write_record(out, record)
     return record
 
@@ -126,9 +134,11 @@ def read_exported(source: Path) -> ModelProto:
     if not source.is_file():
         raise SegtoolError("no such model", where=source)
     try:
-        return onnx.load(source)
+        model = onnx.load(source)
     except Exception as error:  # protobuf's, whose class differs by its backend
         raise SegtoolError("not an ONNX file", where=source, mend="segtool export RUN writes one") from error
+    warn_if_changed(source)
+    return model
 
 
 def fixed_size(model: ModelProto) -> tuple[int | None, int | None]:

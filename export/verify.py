@@ -15,7 +15,9 @@ from segtool.engine import read_record, write_record
 from segtool.errors import SegtoolError
 from segtool.export.bisect import first_difference, quantised_nodes
 from segtool.export.comparison import Case, Comparison, Limits
+from segtool.export.save import forget_digest
 from segtool.files import atomic_path
+from segtool.integrity import onnx_is_intact, sign_onnx
 from segtool.runtime.backend import Backend
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
@@ -82,12 +84,18 @@ def store_parity(model: Path, records: Sequence[ParityRecord]) -> ModelCard:
         card = _with_parity(record.card, records)
         write_record(model, record.model_copy(update={"card": card}))
         return card
+    intact = onnx_is_intact(model)
     proto = onnx.load(model, load_external_data=False)
     properties = {p.key: p.value for p in proto.metadata_props}
     card = _with_parity(parse_card(properties.get(METADATA_KEY), model), records)
     helper.set_model_props(proto, {**properties, METADATA_KEY: card.to_json()})
     with atomic_path(model) as temporary:
+        if not intact:  # whoever opens it is still told so
+            onnx.save(proto, temporary)
+            return card
+        forget_digest(proto)
         onnx.save(proto, temporary)
+        sign_onnx(temporary, model.with_name(f"{model.name}.data"))
     return card
 
 

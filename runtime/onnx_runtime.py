@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.crf.library import library_path
 from segtool.errors import SegtoolError, SegtoolWarning
+from segtool.integrity import onnx_is_intact
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
@@ -56,7 +57,8 @@ class OnnxRuntimeBackend:
         if not path.is_file():
             raise SegtoolError("no such model", where=path)
         options = options or ort.SessionOptions()
-        options.log_severity_level = 3
+        # Its exceptions say all that it writes, but why CUDA does not start.
+        options.log_severity_level = 4 if device == "cpu" else 3
         # Idle threads that spin would take the cores from the native kernels' own threads.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
@@ -73,6 +75,7 @@ class OnnxRuntimeBackend:
         _check_started(self.session, device)
         self.card: ModelCard = parse_card(_metadata(self.session, path), path)
         _check_ends(self.session, path)
+        warn_if_changed(path)
         _warn_of_half(self.card, device)
         height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
         self.size = (height, width)
@@ -157,6 +160,17 @@ def warn_if_overwritten() -> None:
     """Tells where ONNX Runtime for CUDA is installed, but the one for the processor has overwritten it."""
     if not cuda_is_there() and _is_installed("onnxruntime-gpu"):
         warnings.warn(f"onnxruntime has overwritten onnxruntime-gpu ({INSTALL_ONNXRUNTIME})", SegtoolWarning, 3)
+
+
+def warn_if_changed(path: Path) -> None:
+    """Tells that a file is not what segtool wrote. No error: other programs that optimize files keep its digest."""
+    if onnx_is_intact(path) is False:
+        warnings.warn(
+            f"the file is not as segtool wrote it: {path} (another program changed it, or it is damaged: "
+            "compare it with its run by segtool verify, or copy it again)",
+            SegtoolWarning,
+            3,
+        )
 
 
 def _warn_of_half(card: ModelCard, device: Device) -> None:

@@ -1,5 +1,6 @@
 """An engine in TensorRT, on arrays of the host or of the device."""
 
+import hashlib
 import math
 import threading
 from pathlib import Path
@@ -40,7 +41,10 @@ class TensorRTBackend:
         self.name = f"TensorRT {trt.__version__}"
         tensorrt_plugin.register(trt)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        plan = path.read_bytes()
+        if self.record.digest not in (None, hashlib.sha256(plan).hexdigest()):
+            raise SegtoolError("the engine is damaged, it is not what was written", where=path, mend="copy it again")
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise SegtoolError("TensorRT cannot read the engine", where=path, mend=_rebuild(self.record))
         self._execution = Execution(

@@ -58,6 +58,7 @@ class EngineRecord(BaseModel):
     profile: Profile
     vertices_per_pixel: float
     card: ModelCard
+    digest: str | None = None  # SHA-256 of the engine; older records have none
 
 
 def record_path(engine: Path) -> Path:

@@ -4,7 +4,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 
 from segtool.errors import SegtoolError
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.tmp(\..*)?", re.DOTALL)
+_DAY = 24 * 60 * 60  # seconds; nothing takes that long to write
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # such errors name no file
 
 
@@ -47,7 +52,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def ensure_folder(folder: Path) -> Path:
-    """Makes the folder and proves that a file can be written there.
+    """Makes the folder and proves that a file can be written there; what commands that were killed left there goes.
 
     Raises:
         SegtoolError: it cannot be.
@@ -57,7 +62,21 @@ def ensure_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+    _remove_leftovers(folder)
     return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) is None:
+            continue
+        with suppress(OSError):  # another command may be at it, too
+            if time.time() - path.lstat().st_mtime < _DAY:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 @contextmanager

@@ -75,6 +75,9 @@ def main() -> None:
     # would take the cores from those that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _shown(warnings.showwarning)
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # they name no file
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:

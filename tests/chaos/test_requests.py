@@ -72,7 +72,9 @@ def test_the_demo_answers_whatever_is_asked(tiny_onnx, capfd):
 
 def _is_asked(path):
     # The streams of events last until the visitor is gone.
-    return OPEN.fullmatch(path) is not None and not any(name in path for name in ("heartbeat", "queue/data", "{event_id}"))
+    return OPEN.fullmatch(path) is not None and not any(
+        name in path for name in ("heartbeat", "queue/data", "{event_id}")
+    )
 
 
 def _status(case, url):

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import multiprocessing
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,3 +95,18 @@ def test_a_models_digest_is_of_all_its_files(tmp_path):
     assert len({first, digest(model), hashlib.sha256(b"graph").hexdigest()}) == 3
     with pytest.raises(SegtoolError, match="no such model"):
         digest(tmp_path / "none.onnx")
+
+
+def test_leftovers_of_killed_commands_go_after_a_day(tmp_path):
+    old, new, others = temporary_path(tmp_path / "m.onnx"), temporary_path(tmp_path / "m.onnx"), tmp_path / ".mine.tmp"
+    file, link = temporary_path(tmp_path / "a.png"), temporary_path(tmp_path / "b")
+    for folder in (old, new, others, tmp_path / "far"):
+        folder.mkdir()
+        (folder / "m.onnx").touch()
+    file.touch()
+    link.symlink_to(tmp_path / "far", target_is_directory=True)
+    for path in (old, others, file, link):
+        os.utime(path, (time.time() - 90_000,) * 2, follow_symlinks=False)
+    ensure_folder(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([new, others, tmp_path / "far"])
+    assert (tmp_path / "far" / "m.onnx").exists()
