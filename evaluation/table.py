@@ -73,11 +73,11 @@ class TableFiles:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
+        if error[0] is not None:
+            self._files.__exit__(*error)
+            return
+        with self._files:  # which also sees what goes wrong now
             self._write()
-        if self._parquet is not None:
-            self._parquet.close()
-        self._files.__exit__(*error)
 
     def __call__(self, row: Row) -> None:
         """Takes the row that comes next."""
@@ -95,7 +95,7 @@ class TableFiles:
             self._csv = csv.DictWriter(self._csv_file, self._waiting[0])
             self._csv.writeheader()
             self._schema = pa.schema([(name, _COLUMN_TYPES.get(name, "double")) for name in self._waiting[0]])
-            self._parquet = pq.ParquetWriter(self._parquet_path, self._schema)
+            self._parquet = self._files.enter_context(pq.ParquetWriter(self._parquet_path, self._schema))
         self._csv.writerows(self._waiting)
         self._parquet.write_table(pa.Table.from_pylist(self._waiting, self._schema))
         self._waiting.clear()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from segtool.card import ModelCard
 from segtool.drawing import label_map_note, overlay, save_image, save_label_map
-from segtool.errors import SegtoolError
+from segtool.errors import NoMoreRoom, SegtoolError
 from segtool.files import digest
 from segtool.images import RGB, opened_image, read_image
 from segtool.prediction import Prediction
@@ -163,7 +163,7 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
     """Writes mask and overlay of each image; reading, inference and writing overlap.
 
     Returns:
-        What went wrong with each, or None.
+        What went wrong with each, or None; up to the first that there is no room for.
     """
 
     notes: dict[Task, str] = {}
@@ -182,6 +182,8 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
     for task, error in run_overlapped(tasks, read, job.predict, write, **pace):
         found.append(None if error is None else error.about(task.source))
         progress(len(found), len(tasks))
+        if isinstance(error, NoMoreRoom):
+            break
     return found
 
 

@@ -21,7 +21,11 @@ class SegtoolError(Exception):
         """The same error, naming the file among many that it is about, unless it does."""
         if str(path) in str(self):
             return self
-        return SegtoolError(self.what, where=path if self.where is None else f"{path}: {self.where}", mend=self.mend)
+        return type(self)(self.what, where=path if self.where is None else f"{path}: {self.where}", mend=self.mend)
+
+
+class NoMoreRoom(SegtoolError):
+    """The file system takes nothing more, whatever is written next: it is full, or can only be read."""
 
 
 class SegtoolWarning(RuntimeWarning):

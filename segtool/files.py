@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from segtool.errors import SegtoolError
+from segtool.errors import NoMoreRoom, SegtoolError
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.tmp(\..*)?", re.DOTALL)
 _DAY = 24 * 60 * 60  # seconds; nothing takes that long to write
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # such errors name no file
+_FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # such errors meet the next file, too
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         elsewhere = error.filename is None or Path(error.filename).parent.resolve() != path.parent.resolve()
         if elsewhere and error.errno not in _FULL:
             raise
-        raise SegtoolError("cannot write", where=path, mend=f"{error.strerror}; choose another --out") from error
+        kind = NoMoreRoom if error.errno in _FOR_ALL else SegtoolError
+        raise kind("cannot write", where=path, mend=f"{error.strerror}; choose another --out") from error
     finally:
         with suppress(OSError):  # what went wrong is to be seen, not that nothing is there to be removed
             temporary.unlink()
@@ -84,7 +86,8 @@ def _writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SegtoolError(
+        kind = NoMoreRoom if error.errno in _FOR_ALL else SegtoolError
+        raise kind(
             "cannot write to the folder", where=folder, mend=f"{error.strerror}; choose another --out"
         ) from error
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import warnings
 from importlib import import_module
 from typing import Any
@@ -75,9 +76,8 @@ def main() -> None:
     # would take the cores from those that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _shown(warnings.showwarning)
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\."
-    )  # they name no file
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file
+    threading.excepthook = _told
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -89,6 +89,16 @@ def main() -> None:
         from segtool.cli.boundary import tell
 
         sys.exit(tell(error))
+
+
+def _told(ended: threading.ExceptHookArgs) -> None:
+    """Of a thread that a library runs and nobody waits for, such as TensorBoard's writer."""
+    if "--debug" in sys.argv:
+        sys.excepthook(ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
+    elif ended.exc_value is not None:
+        from segtool.cli.boundary import tell
+
+        tell(ended.exc_value)
 
 
 def _shown(others: Any) -> Any:

@@ -107,6 +107,7 @@ def _here(
     resume: bool,
 ) -> None:
     from segtool.cli.models import open_model, weights_of
+    from segtool.errors import NoMoreRoom
     from segtool.files import ensure_folder
     from segtool.runtime.local import Job, is_done, origin_of, segment_film, segment_images, tasks_of
     from segtool.sources import left_alone, no_images
@@ -125,18 +126,22 @@ def _here(
     with progress_bar("predicting") as progress:
         outcomes = segment_images(images, job, progress)
     for video in videos:
+        if outcomes and isinstance(outcomes[-1], NoMoreRoom):
+            break
         with progress_bar(video.source.name) as progress:
             outcomes.append(segment_film(video, job, progress))
     failed = [error for error in outcomes if error is not None]
-    before = f", {total - len(outcomes)} of them before" if total > len(outcomes) else ""
+    skipped = total - len(images) - len(videos)
+    before = f", {skipped} of them before" if skipped else ""
     what = "files" if found.videos else "images"
-    echo(f"{total - len(failed)} of {total} {what} written to {out}{before}{left_alone(found.others)}")
+    written = skipped + len(outcomes) - len(failed)
+    echo(f"{written} of {total} {what} written to {out}{before}{left_alone(found.others)}")
     if failed:
         from segtool.cli.boundary import tell
 
-        for other in failed[1:]:
+        for other in failed[:-1]:
             tell(other)
-        raise failed[0]
+        raise failed[-1]
 
 
 def _one_folder(images: tuple[str, ...]) -> str:
