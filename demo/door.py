@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-# What the page and gradio's clients ask for. gradio has more: it edits videos, forwards requests to other servers, runs
+# What the page and gradio's clients ask for. gradio has more: it edits videos, fetches addresses for visitors, runs
 # functions past the queue. Nothing here needs that, and whoever opens the page to others should not have to know of it.
 _PAGE = (
     r"/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(/\d{1,4})?|login|logout)?/?",
@@ -18,7 +18,8 @@ _PAGE = (
 )
 _CALLS = (
     r"(info|openapi\.json|app_id|user|token|login_check|startup-events|theme\.css|upload|upload_progress|cancel|reset)/?",
-    r"(heartbeat/[^/]{1,100}|queue/(join|data)|call/.{1,200}|file=.{1,1000})/?",
+    r"(heartbeat/[^/]{1,100}|queue/(join|data)|call/.{1,200})/?",
+    r"file=(?![A-Za-z][A-Za-z0-9+.-]+:).{1,1000}",  # no address: gradio would fetch it for the visitor
 )
 OPEN = re.compile("|".join((*_PAGE, *(f"/gradio_api/{call}" for call in _CALLS))), re.DOTALL)
 

@@ -59,7 +59,6 @@ def connected(address: str | None, metrics_port: int | None = None) -> Iterator[
 def _stay_alone() -> None:
     if "ray" in sys.modules:
         return  # too late, unless it was done before; `connected` looks at what came of it
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # What keeps Ray to the loopback address on Windows and macOS does so on Linux too.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Serve's code and ours share a loop: ours never holds it up. A sixth more small images a second.

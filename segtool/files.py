@@ -40,8 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         elsewhere = error.filename is None or Path(error.filename).parent.resolve() != path.parent.resolve()
         if elsewhere and error.errno not in _FULL:
             raise
-        kind = NoMoreRoom if error.errno in _FOR_ALL else SegtoolError
-        raise kind("cannot write", where=path, mend=f"{error.strerror}; choose another --out") from error
+        raise _refused("cannot write", path, error) from error
     finally:
         with suppress(OSError):  # what went wrong is to be seen, not that nothing is there to be removed
             temporary.unlink()
@@ -86,10 +85,12 @@ def _writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = NoMoreRoom if error.errno in _FOR_ALL else SegtoolError
-        raise kind(
-            "cannot write to the folder", where=folder, mend=f"{error.strerror}; choose another --out"
-        ) from error
+        raise _refused("cannot write to the folder", folder, error) from error
+
+
+def _refused(what: str, where: Path, error: OSError) -> SegtoolError:
+    kind = NoMoreRoom if error.errno in _FOR_ALL else SegtoolError
+    return kind(what, where=where, mend=f"{error.strerror}; choose another --out")
 
 
 def refuse_pipe(path: Path) -> None:

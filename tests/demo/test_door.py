@@ -14,7 +14,9 @@ from segtool.demo.door import Door
 @pytest.mark.parametrize(
     "path",
     ["gradio_api/process_recording", "gradio_api/proxy=http://127.0.0.1:9/", "gradio_api/component_server",
-     "gradio_api/run/segment", "gradio_api/vibe-edit", "monitoring/summary", "gradio_api/stream/0/0/0/playlist.m3u8"],
+     "gradio_api/run/segment", "gradio_api/vibe-edit", "monitoring/summary", "gradio_api/stream/0/0/0/playlist.m3u8",
+     "gradio_api/file=http://127.0.0.1:9/a.png", "gradio_api/file=https://example.org/a.png",
+     "gradio_api/file=file:/etc"],
 )  # fmt: skip
 def test_what_the_page_does_not_need_is_not_there(page, path):
     for method in ("GET", "POST"):
