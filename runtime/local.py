@@ -179,12 +179,20 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
 
     found: Outcomes = []
     pace = {"batch": job.batch, "concurrency": job.concurrency}
-    for task, error in run_overlapped(tasks, read, job.predict, write, **pace):
+    for task, error in run_overlapped(tasks, read, job.predict, write, weigh=_pixels, **pace):
         found.append(None if error is None else error.about(task.source))
         progress(len(found), len(tasks))
         if isinstance(error, NoMoreRoom):
             break
     return found
+
+
+def _pixels(task: Task) -> int:
+    try:
+        with opened_image(task.source) as image:
+            return image.width * image.height
+    except SegtoolError:
+        return 0  # reading it says what is wrong
 
 
 def segment_film(task: Task, job: Job, progress: Progress) -> SegtoolError | None:

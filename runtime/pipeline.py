@@ -1,6 +1,5 @@
 """Many images: reading, inference and writing at the same time."""
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from segtool.prediction import Prediction
 Image = NDArray[np.uint8]
 T = TypeVar("T")
 Outcome = tuple[T, SegtoolError | None]
+MOST_AT_ONCE = 64_000_000  # pixels of images in memory, unless one alone has more
 _AHEAD = 3  # batches that are read before they are needed, and written after
 
 
@@ -28,6 +28,7 @@ def run_overlapped(
     readers: int = 2,
     writers: int = 2,
     concurrency: int = 1,
+    weigh: Callable[[T], int] = lambda item: 0,
 ) -> Iterator[Outcome[T]]:
     """Reads items ahead, predicts them in batches of one size, and writes them behind.
 
@@ -37,11 +38,13 @@ def run_overlapped(
         predict: of images of one size.
         batch: images at most in a batch; neighbours of different sizes are not put into one.
         concurrency: calls of `predict` at once; see `Backend.concurrency`.
+        weigh: pixels of an item's image. Where images are large, fewer are in memory at once: of more than
+            `MOST_AT_ONCE` pixels one alone.
 
     Yields:
         Each item with what went wrong, in order, when it is done. Only `SegtoolError`s are outcomes; others are raised.
     """
-    source = iter(items)
+    waiting = _Waiting(iter(items), weigh)
     with (
         ThreadPoolExecutor(readers) as reading,
         ThreadPoolExecutor(concurrency) as predicting,
@@ -51,20 +54,57 @@ def run_overlapped(
         running: deque[_Running[T]] = deque()
         behind: deque[tuple[T, Future[None] | SegtoolError]] = deque()
         while True:
-            for item in itertools.islice(source, _AHEAD * batch + readers - len(ahead)):
-                ahead.append((item, reading.submit(read, item)))
+            while len(ahead) < _AHEAD * batch + readers and (item := waiting.next()) is not None:
+                ahead.append((*item, reading.submit(read, *item)))
             found = _next_batch(ahead, batch)
             if not found and not running:
-                break
+                if not behind:
+                    break
+                yield waiting.done(_finished(*behind.popleft()))  # it makes room for what is waiting
             if found:
-                images = [outcome for _, outcome in found if not isinstance(outcome, SegtoolError)]
-                running.append(_Running(found, predicting.submit(predict, images) if images else None))
+                running.append(_begun(found, predict, predicting))
             while running and (len(running) > concurrency or not found):
                 behind.extend(_written(running.popleft(), write, writing))
             while len(behind) > _AHEAD * batch + writers:
-                yield _finished(*behind.popleft())
-        while behind:
-            yield _finished(*behind.popleft())
+                yield waiting.done(_finished(*behind.popleft()))
+
+
+def _begun(
+    found: list[tuple[T, Image | SegtoolError]],
+    predict: Callable[[Sequence[Image]], Sequence[Prediction]],
+    predicting: ThreadPoolExecutor,
+) -> "_Running[T]":
+    images = [outcome for _, outcome in found if not isinstance(outcome, SegtoolError)]
+    return _Running(found, predicting.submit(predict, images) if images else None)
+
+
+class _Waiting(Generic[T]):
+    """Items that are not begun yet, and the pixels of those that are."""
+
+    def __init__(self, items: Iterator[T], weigh: Callable[[T], int]) -> None:
+        self._items, self._weigh = items, weigh
+        self._first: tuple[tuple[T], int] | None = None
+        self._weights: deque[int] = deque()
+
+    def next(self) -> tuple[T] | None:
+        """The next item, now begun, in a tuple: if there is one, and room for it."""
+        if self._first is None:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return None
+            self._first = (item,), self._weigh(item)
+        item, weight = self._first
+        if self._weights and sum(self._weights) + weight > MOST_AT_ONCE:
+            return None
+        self._weights.append(weight)
+        self._first = None
+        return item
+
+    def done(self, outcome: Outcome[T]) -> Outcome[T]:
+        """The outcome of the item that was begun first: its image is no longer in memory."""
+        self._weights.popleft()
+        return outcome
 
 
 class _Running(NamedTuple, Generic[T]):

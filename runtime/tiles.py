@@ -1,7 +1,7 @@
 """Images that are larger than what a model or the memory takes: in tiles that overlap."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime.inputs import ImageLike, as_image
+
+_ALWAYS = ("labels", "confidence")
 
 
 class Tiles(NamedTuple):
@@ -50,13 +52,20 @@ class _Span(NamedTuple):
     last: int
 
 
-def predict_tiled(model: Callable[[NDArray[np.uint8]], Prediction], image: ImageLike, tiles: Tiles) -> Prediction:
+def predict_tiled(
+    model: Callable[[NDArray[np.uint8]], Prediction],
+    image: ImageLike,
+    tiles: Tiles,
+    only: Container[str] = Prediction._fields,
+) -> Prediction:
     """Segments an image tile by tile; every pixel is taken from the one tile that sees most around it.
 
     Args:
         model: a `segtool.runtime.Model`, or any other function of uint8 [H,W,3].
         image: uint8 [H,W,3], a PIL image or a path. One that is not larger than a tile is run as it is; where the model
             takes one size alone, it is continued by its mirror image.
+        only: parts of the answer besides labels and confidence that are put together; others are None. A part of a
+            large image takes much memory.
 
     Raises:
         SegtoolError: tiles that do not overlap as they should, or are not of the model's fixed size.
@@ -64,14 +73,16 @@ def predict_tiled(model: Callable[[NDArray[np.uint8]], Prediction], image: Image
     check_tiles(tiles)
     image = as_image(image)
     height, width = image.shape[:2]
-    whole = _stitched(model, _continued(image, model), tiles)
+    whole = _stitched(model, _continued(image, model), tiles, only)
     parts: dict[str, Any] = {
         name: None if part is None else part[..., :height, :width] for name, part in whole._asdict().items()
     }
     return Prediction(**parts)
 
 
-def _stitched(model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles) -> Prediction:
+def _stitched(
+    model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles, only: Container[str]
+) -> Prediction:
     rows, columns = (
         list(_spans(side, tile, tiles.overlap)) for side, tile in zip(image.shape, tiles[:2], strict=False)
     )
@@ -82,7 +93,7 @@ def _stitched(model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[n
         for column in columns:
             part = model(np.ascontiguousarray(image[row.start : row.stop, column.start : column.stop]))
             for name, values in part._asdict().items():
-                if values is not None:
+                if values is not None and (name in _ALWAYS or name in only):
                     if name not in whole:
                         whole[name] = np.empty((*values.shape[:-2], *image.shape[:2]), values.dtype)
                     _paste(whole[name], values, row, column)

@@ -14,6 +14,7 @@ from segtool.files import atomic_path
 from segtool.images import RGB, opened_image
 
 _QUALITY = 92  # of formats that lose something, 0..100
+_ROWS = 512  # that are drawn at a time
 _NOTE = "segtool"  # keyword of a text in a PNG
 
 
@@ -24,9 +25,14 @@ def colorize(labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> R
 
 def overlay(image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], opacity: float = 0.55) -> RGB:
     """The image with its label map laid over it."""
-    # By Pillow: no arrays of floating-point numbers, which took seven to ten times as long.
-    colored = as_palette_image(labels, colors).convert("RGB")
-    return np.array(Image.blend(Image.fromarray(image), colored, opacity))
+    # By Pillow: no arrays of floating-point numbers, which took seven to ten times as long. In strips:
+    # Pillow's pictures of a whole map would take three times its memory.
+    mixed = np.empty_like(image)
+    for start in range(0, len(image), _ROWS):
+        strip = slice(start, start + _ROWS)
+        colored = as_palette_image(labels[strip], colors).convert("RGB")
+        mixed[strip] = Image.blend(Image.fromarray(image[strip]), colored, opacity)
+    return mixed
 
 
 def save_label_map(path: Path, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], note: str = "") -> None:

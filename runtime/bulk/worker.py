@@ -77,7 +77,7 @@ class Worker:
         tiles = self.work.tiles
         if tiles is None:
             return self.model.batch(images)
-        return [predict_tiled(self.model, image, tiles) for image in images]
+        return [predict_tiled(self.model, image, tiles, only=()) for image in images]
 
 
 def _row(path: str, mask: str, prediction: Prediction, classes: int) -> dict[str, Any]:

@@ -183,4 +183,4 @@ def _tiles(size: str, overlap: int | None) -> "Tiles":
 def _in_tiles(predictor: Any, tiles: "Tiles") -> "Predict":
     from segtool.runtime.tiles import predict_tiled
 
-    return lambda images: [predict_tiled(predictor, image, tiles) for image in images]
+    return lambda images: [predict_tiled(predictor, image, tiles, only=()) for image in images]

@@ -8,6 +8,7 @@ import pytest
 
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
+from segtool.runtime import pipeline
 from segtool.runtime.pipeline import run_overlapped
 
 
@@ -106,3 +107,25 @@ def test_predictions_at_once_keep_their_order():
     )  # fmt: skip
     assert [item for item, error in outcomes if error is None] == list(range(8))
     assert written == [(i, i) for i in range(8)]
+
+
+def test_large_images_are_in_memory_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(pipeline, "MOST_AT_ONCE", 100)
+    weights = [1, 2, 120, 3, 60, 60, 30, 150, 150, 5, 5]
+    lock, held, most = threading.Lock(), set(), []
+
+    def read(item):
+        with lock:
+            held.add(item)
+            most.append([weights[other] for other in held])
+        return np.full((4, 4, 3), item, np.uint8)
+
+    def write(item, image, prediction):
+        time.sleep(0.01)
+        with lock:
+            held.discard(item)
+
+    done = pipeline.run_overlapped(range(len(weights)), read, predicted, write, batch=2, weigh=weights.__getitem__)
+    assert [item for item, error in done if error is None] == [*range(len(weights))]
+    assert all(sum(together) <= 100 or len(together) == 1 for together in most), most
+    assert max(len(together) for together in most) > 1
