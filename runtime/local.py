@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segtool.card import ModelCard
-from segtool.drawing import label_map_note, overlay, save_image, save_label_map
+from segtool.drawing import blended, label_map_note, save_image, save_label_map
 from segtool.errors import NoMoreRoom, SegtoolError
 from segtool.files import digest
 from segtool.images import RGB, opened_image, read_image
@@ -174,7 +174,7 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
 
     def write(task: Task, image: RGB, prediction: Prediction) -> None:
         # The mask last: where it is, both are.
-        save_image(task.overlay, overlay(image, prediction.labels, job.card.colors))
+        save_image(task.overlay, blended(image, prediction.labels, job.card.colors))
         save_label_map(task.mask, prediction.labels, job.card.colors, notes.pop(task))
 
     found: Outcomes = []

@@ -54,8 +54,8 @@ def run_overlapped(
         running: deque[_Running[T]] = deque()
         behind: deque[tuple[T, Future[None] | SegtoolError]] = deque()
         while True:
-            while len(ahead) < _AHEAD * batch + readers and (item := waiting.next()) is not None:
-                ahead.append((*item, reading.submit(read, *item)))
+            while len(ahead) < _AHEAD * batch + readers and (begun := waiting.begin()):
+                ahead.extend((item, reading.submit(read, item)) for item in begun)
             found = _next_batch(ahead, batch)
             if not found and not running:
                 if not behind:
@@ -82,28 +82,24 @@ class _Waiting(Generic[T]):
     """Items that are not begun yet, and the pixels of those that are."""
 
     def __init__(self, items: Iterator[T], weigh: Callable[[T], int]) -> None:
-        self._items, self._weigh = items, weigh
-        self._first: tuple[tuple[T], int] | None = None
-        self._weights: deque[int] = deque()
+        self._weighed = ((item, weigh(item)) for item in items)
+        self._first = next(self._weighed, None)
+        self._begun: deque[int] = deque()
 
-    def next(self) -> tuple[T] | None:
-        """The next item, now begun, in a tuple: if there is one, and room for it."""
+    def begin(self) -> list[T]:
+        """The next item; none where there is none, or no room for it."""
         if self._first is None:
-            try:
-                item = next(self._items)
-            except StopIteration:
-                return None
-            self._first = (item,), self._weigh(item)
+            return []
         item, weight = self._first
-        if self._weights and sum(self._weights) + weight > MOST_AT_ONCE:
-            return None
-        self._weights.append(weight)
-        self._first = None
-        return item
+        if self._begun and sum(self._begun) + weight > MOST_AT_ONCE:
+            return []
+        self._begun.append(weight)
+        self._first = next(self._weighed, None)
+        return [item]
 
     def done(self, outcome: Outcome[T]) -> Outcome[T]:
         """The outcome of the item that was begun first: its image is no longer in memory."""
-        self._weights.popleft()
+        self._begun.popleft()
         return outcome
 
 

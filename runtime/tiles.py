@@ -11,8 +11,6 @@ from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime.inputs import ImageLike, as_image
 
-_ALWAYS = ("labels", "confidence")
-
 
 class Tiles(NamedTuple):
     """How an image is cut.
@@ -64,8 +62,8 @@ def predict_tiled(
         model: a `segtool.runtime.Model`, or any other function of uint8 [H,W,3].
         image: uint8 [H,W,3], a PIL image or a path. One that is not larger than a tile is run as it is; where the model
             takes one size alone, it is continued by its mirror image.
-        only: parts of the answer besides labels and confidence that are put together; others are None. A part of a
-            large image takes much memory.
+        only: parts of the answer besides the labels that are put together, for each takes much memory of a large image.
+            Others are None, and the confidence NaN.
 
     Raises:
         SegtoolError: tiles that do not overlap as they should, or are not of the model's fixed size.
@@ -93,10 +91,11 @@ def _stitched(
         for column in columns:
             part = model(np.ascontiguousarray(image[row.start : row.stop, column.start : column.stop]))
             for name, values in part._asdict().items():
-                if values is not None and (name in _ALWAYS or name in only):
+                if values is not None and (name == "labels" or name in only):
                     if name not in whole:
                         whole[name] = np.empty((*values.shape[:-2], *image.shape[:2]), values.dtype)
                     _paste(whole[name], values, row, column)
+    whole.setdefault("confidence", np.broadcast_to(np.float32(np.nan), image.shape[:2]))
     return Prediction(**whole)
 
 

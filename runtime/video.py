@@ -111,7 +111,7 @@ def _copy(
     frames: Iterator[tuple[int, Any]] = enumerate(itertools.chain([first], decoded))
     done = 0
     settings = {"readers": 1, "writers": 1, **pace}
-    for _, error in run_overlapped(frames, lambda f: _upright(f[1]), predict, write, **settings):
+    for _, error in run_overlapped(frames, lambda f: _upright(f[1]), predict, write, weigh=lambda f: 0, **settings):
         if error is not None:
             raise error
         done += 1

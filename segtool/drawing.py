@@ -25,13 +25,20 @@ def colorize(labels: NDArray[np.uint8], colors: list[tuple[int, int, int]]) -> R
 
 def overlay(image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], opacity: float = 0.55) -> RGB:
     """The image with its label map laid over it."""
+    return np.array(blended(image, labels, colors, opacity))
+
+
+def blended(
+    image: RGB, labels: NDArray[np.uint8], colors: list[tuple[int, int, int]], opacity: float = 0.55
+) -> Image.Image:
+    """The same as a picture of Pillow's."""
     # By Pillow: no arrays of floating-point numbers, which took seven to ten times as long. In strips:
     # Pillow's pictures of a whole map would take three times its memory.
-    mixed = np.empty_like(image)
+    mixed = Image.new("RGB", (image.shape[1], image.shape[0]))
     for start in range(0, len(image), _ROWS):
         strip = slice(start, start + _ROWS)
         colored = as_palette_image(labels[strip], colors).convert("RGB")
-        mixed[strip] = Image.blend(Image.fromarray(image[strip]), colored, opacity)
+        mixed.paste(Image.blend(Image.fromarray(image[strip]), colored, opacity), (0, start))
     return mixed
 
 
@@ -75,10 +82,11 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def save_image(path: Path, image: RGB) -> None:
-    """Saves RGB [H,W,3] in the format that the suffix names."""
+def save_image(path: Path, image: RGB | Image.Image) -> None:
+    """Saves RGB [H,W,3], or a picture of Pillow's, in the format that the suffix names."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, quality=_QUALITY)
+        picture.save(temporary, quality=_QUALITY)
 
 
 def scaled_to_width(image: RGB, width: int) -> RGB:

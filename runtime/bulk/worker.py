@@ -62,8 +62,10 @@ class Worker:
             self.work.out.write(mask, png_bytes(as_palette_image(prediction.labels, self.model.card.colors)))
             rows[path] = _row(path, mask, prediction, len(self.model.card.classes))
 
-        pace = {"batch": self.work.batch, "concurrency": self.model.concurrency}
-        for path, error in run_overlapped(paths, self._read, self._predict, write, **pace):
+        found = run_overlapped(
+            paths, self._read, self._predict, write, batch=self.work.batch, concurrency=self.model.concurrency
+        )
+        for path, error in found:
             if error is not None:
                 rows[path] = {"path": path, "error": error.what}
         write_part(self.work.out, [rows[path] for path in paths])
@@ -77,7 +79,7 @@ class Worker:
         tiles = self.work.tiles
         if tiles is None:
             return self.model.batch(images)
-        return [predict_tiled(self.model, image, tiles, only=()) for image in images]
+        return [predict_tiled(self.model, image, tiles, only=("confidence",)) for image in images]
 
 
 def _row(path: str, mask: str, prediction: Prediction, classes: int) -> dict[str, Any]:
