@@ -67,6 +67,8 @@ def build_demo(
     only_uploads(page)
     page.queue(max_size=_WAITING, default_concurrency_limit=2)
     without_empty_sessions(page)
+    for function in page.fns.values():
+        function.queue = True  # those of examples too: what goes past the queue is not let in
     return page
 
 

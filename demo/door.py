@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import gradio as gr
+from starlette._utils import get_route_path
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,7 +39,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if OPEN.fullmatch(scope["path"]) is None:
+        if OPEN.fullmatch(get_route_path(scope)) is None:
             await JSONResponse({"detail": "not found"}, 404)(scope, receive, send)
             return
         begun = False
@@ -52,8 +53,13 @@ class Door:
             await self._app(scope, receive, noting)
         except Exception as error:
             # gradio takes apart what is sent without looking at it first: functions that are not there, no JSON.
-            log.warning("%s %r: %s", scope["method"], scope["path"][:100], type(error).__name__)
-            if not begun:
+            log.warning("%s %r: %s", scope["method"], scope["path"][:100], f"{type(error).__name__}: {error}"[:300])
+            log.debug("of which this is all", exc_info=error)
+            if begun:
+                return
+            if isinstance(error, OSError | MemoryError):  # the machine's fault, such as a full disk
+                await JSONResponse({"detail": "not possible at the moment"}, 503)(scope, receive, send)
+            else:
                 await JSONResponse({"detail": "the request cannot be understood"}, 400)(scope, receive, send)
 
 

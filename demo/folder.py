@@ -1,13 +1,16 @@
 """Where a page keeps what visitors upload and what it answers."""
 
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
 _VARIABLE = "GRADIO_TEMP_DIR"
+_NAME, _LOCK = "segtool-demo-", ".lock"
 
 
 @contextmanager
@@ -15,13 +18,20 @@ def own_folder() -> Iterator[Path]:
     """A folder of this process alone for the pages that are built and served meanwhile; it is deleted at the end.
 
     All pages of a machine share gradio's own folder. gradio names files there by what is in them, so that a page which
-    ends deletes files that another page still reads.
+    ends deletes files that another page still reads. Folders of pages that were killed are deleted now.
     """
-    parent = os.environ.get(_VARIABLE)
-    if parent is not None:
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="segtool-demo-", dir=parent, ignore_cleanup_errors=True) as name,
-        patch.dict(os.environ, {_VARIABLE: str(Path(name).resolve())}),
-    ):
-        yield Path(name)
+    parent = Path(os.environ.get(_VARIABLE) or tempfile.gettempdir()).resolve()
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
+    with tempfile.TemporaryDirectory(prefix=_NAME, dir=parent, ignore_cleanup_errors=True) as name:
+        with (Path(name) / _LOCK).open("w") as lock, patch.dict(os.environ, {_VARIABLE: name}):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as long as this process lives
+            yield Path(name)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{_NAME}*"):
+        with suppress(OSError):  # somebody else's; or still in use, and locked
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

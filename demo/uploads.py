@@ -1,5 +1,6 @@
 """What the page takes for a file: one that was uploaded, and nothing else."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import gradio as gr
 
 from segtool.demo.refusal import refusal
+
+log = logging.getLogger(__name__)
 
 
 def only_uploads(page: gr.Blocks) -> None:
@@ -25,9 +28,11 @@ def only_uploads(page: gr.Blocks) -> None:
                 raise refusal("That is not a file that was uploaded.")
         try:
             return await take(block_fn, inputs, *more, **named)
-        except gr.Error:
+        except (gr.Error, OSError, MemoryError):
             raise
         except Exception as error:  # gradio's components take for granted that the page's own script asks
+            log.warning("inputs that do not fit: %s", f"{type(error).__name__}: {error}"[:300])
+            log.debug("of which this is all", exc_info=error)
             raise refusal("That does not fit the inputs.") from error
 
     page.preprocess_data = checked  # type: ignore[method-assign]

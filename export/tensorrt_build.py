@@ -121,7 +121,7 @@ def build_engine(
     )
     with atomic_path(out) as temporary:
         temporary.write_bytes(written)
-        write_record(out, record)
+    write_record(out, record)
     return record
 
 

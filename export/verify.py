@@ -17,7 +17,7 @@ from segtool.export.bisect import first_difference, quantised_nodes
 from segtool.export.comparison import Case, Comparison, Limits
 from segtool.export.save import forget_digest
 from segtool.files import atomic_path
-from segtool.integrity import onnx_is_intact, sign_onnx
+from segtool.integrity import onnx_is_intact, sign_onnx, signed_weights
 from segtool.runtime.backend import Backend
 from segtool.runtime.onnx_runtime import OnnxRuntimeBackend, cuda_is_there
 from segtool.train.checkpoint import load_segmenter
@@ -85,6 +85,7 @@ def store_parity(model: Path, records: Sequence[ParityRecord]) -> ModelCard:
         write_record(model, record.model_copy(update={"card": card}))
         return card
     intact = onnx_is_intact(model)
+    weights = signed_weights(model) if intact else None
     proto = onnx.load(model, load_external_data=False)
     properties = {p.key: p.value for p in proto.metadata_props}
     card = _with_parity(parse_card(properties.get(METADATA_KEY), model), records)
@@ -95,7 +96,7 @@ def store_parity(model: Path, records: Sequence[ParityRecord]) -> ModelCard:
             return card
         forget_digest(proto)
         onnx.save(proto, temporary)
-        sign_onnx(temporary, model.with_name(f"{model.name}.data"))
+        sign_onnx(temporary, weights)
     return card
 
 

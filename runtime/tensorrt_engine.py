@@ -34,6 +34,7 @@ class TensorRTBackend:
 
     def __init__(self, path: Path) -> None:
         self.record: EngineRecord = read_record(path)
+        plan = path.read_bytes()  # at once: another one may take its place
         self.card, self._path = self.record.card, path
         self.size = self.record.profile.size
         trt, self._device = tensorrt(), cuda_device()
@@ -41,9 +42,10 @@ class TensorRTBackend:
         self.name = f"TensorRT {trt.__version__}"
         tensorrt_plugin.register(trt)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        plan = path.read_bytes()
         if self.record.digest not in (None, hashlib.sha256(plan).hexdigest()):
-            raise SegtoolError("the engine is damaged, it is not what was written", where=path, mend="copy it again")
+            raise SegtoolError(
+                "the engine is damaged, it is not what was written", where=path, mend=_rebuild(self.record)
+            )
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise SegtoolError("TensorRT cannot read the engine", where=path, mend=_rebuild(self.record))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from segtool.errors import SegtoolError
 from segtool.files import atomic_path
 from segtool.images import RGB, opened_image
 
@@ -85,8 +86,13 @@ def png_bytes(image: Image.Image) -> bytes:
 def save_image(path: Path, image: RGB | Image.Image) -> None:
     """Saves RGB [H,W,3], or a picture of Pillow's, in the format that the suffix names."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    # Not straight into the file: there Pillow's JPEG does not notice a disk that is full.
+    content = io.BytesIO()
+    if (form := Image.registered_extensions().get(path.suffix.lower())) is None:
+        raise SegtoolError("no format of pictures", where=path, mend="a name that ends in .png or .jpg")
+    picture.save(content, form, quality=_QUALITY)
     with atomic_path(path) as temporary:
-        picture.save(temporary, quality=_QUALITY)
+        temporary.write_bytes(content.getbuffer())
 
 
 def scaled_to_width(image: RGB, width: int) -> RGB:

@@ -15,8 +15,8 @@ from typing import Any
 
 from segtool.errors import NoMoreRoom, SegtoolError
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.tmp(\..*)?", re.DOTALL)
-_DAY = 24 * 60 * 60  # seconds; nothing takes that long to write
+_TEMPORARY = re.compile(r"\.segtool-[0-9a-f]{24}\.tmp(\..*)?", re.DOTALL)
+_OLD = 7 * 24 * 60 * 60  # seconds; nothing takes that long to write, even on a machine that sleeps for a weekend
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # such errors name no file
 _FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # such errors meet the next file, too
 
@@ -49,11 +49,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def temporary_path(path: Path) -> Path:
     """A hidden path beside `path` that nobody else uses, with its suffix."""
     # Random: threads have one process number, and machines that share a folder may have the same ones.
-    return path.with_name(f".{secrets.token_hex(12)}.tmp{path.suffix}")
+    return path.with_name(f".segtool-{secrets.token_hex(12)}.tmp{path.suffix}")
 
 
 def ensure_folder(folder: Path) -> Path:
-    """Makes the folder and proves that a file can be written there; what commands that were killed left there goes.
+    """Makes the folder and proves that a file can be written there; what commands that were killed left in it goes.
 
     Raises:
         SegtoolError: it cannot be.
@@ -68,11 +68,15 @@ def ensure_folder(folder: Path) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for path in folder.iterdir():
+    try:
+        paths = [*folder.iterdir()]
+    except OSError:  # a folder that can be written to, and not read
+        return
+    for path in paths:
         if _TEMPORARY.fullmatch(path.name) is None:
             continue
         with suppress(OSError):  # another command may be at it, too
-            if time.time() - path.lstat().st_mtime < _DAY:
+            if time.time() - path.lstat().st_mtime < _OLD:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from segtool import libtiff
 from segtool.errors import SegtoolError
 from segtool.files import refuse_pipe
 from segtool.formats import FORMATS, IMAGE_SUFFIXES, INSTALL_HEIC, holds_heic
 from segtool.impostors import impostor
 from segtool.levels import eight_bits
-from segtool.libtiff import silence
 
 RGB = NDArray[np.uint8]
 MOST_PIXELS = 100_000_000  # of an image, unless said otherwise: decoded, it takes 1.5 GB at most
@@ -141,9 +141,10 @@ def _load(image: Image.Image) -> None:
     if image.format != "TIFF":
         image.load()
         return
-    silence()
-    with _our_limit():  # at which Pillow looks for each tile, too
+    with _our_limit(), libtiff.watch() as watched:  # Pillow looks at its limit for each tile, too
         image.load()
+    if watched.damaged:
+        raise OSError("damaged TIFF data")
 
 
 @contextmanager

@@ -1,27 +1,32 @@
 """Whether a file of weights is as it was written: SHA-256 of everything in it, kept in its metadata.
 
 This finds bits that flipped and copies that went wrong. It is no signature: who changes a file can change that too.
+
+Files are read in blocks, not mapped: a disk that fails is then an error, not the end of the process.
 """
 
 import hashlib
+import io
 import json
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 DIGEST_KEY = "segtool_digest"  # in ONNX metadata_props and in safetensors metadata
 _METADATA_PROPS = 14  # the field of ONNX's ModelProto: pairs of a key and a value
-_BYTES = 2  # protobuf's wire type of what has a length
+_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5  # protobuf's wire types
+_BLOCK = 1 << 20
+_LARGEST_HEADER = 100_000_000  # of safetensors, by its specification
 
 
-def sign_onnx(path: Path, weights: Path) -> None:
+def sign_onnx(path: Path, weights: Path | None) -> None:
     """Adds the digest of an ONNX file to it, which holds none yet.
 
     Args:
         weights: the file of its large weights, where there is one.
     """
     parts = [_onnx_digest(path)[0]]
-    if weights.is_file():
+    if weights is not None and weights.is_file():
         parts += [_file_digest(weights), weights.name]
     with path.open("ab") as file:  # a repeated field of protobuf may stand anywhere
         file.write(_entry(DIGEST_KEY, " ".join(parts)))
@@ -41,102 +46,127 @@ def onnx_is_intact(path: Path) -> bool | None:
     expected, *of_weights = said.split(" ", 2)
     if found != expected:
         return False
-    if not of_weights:
-        return True
-    weights = path.with_name(Path(of_weights[-1]).name)
-    return weights.is_file() and _file_digest(weights) == of_weights[0]
+    weights = signed_weights(path)
+    return not of_weights or (weights is not None and weights.is_file() and _file_digest(weights) == of_weights[0])
 
 
-def tensors_digest(data: bytes | mmap.mmap) -> str:
-    """Of the contents of a safetensors file, without its metadata, in whatever order the tensors lie.
+def signed_weights(path: Path) -> Path | None:
+    """The file of large weights that the digest of an ONNX file covers, where it covers one."""
+    parts = (_onnx_digest(path)[1] or "").split(" ", 2)
+    return path.with_name(Path(parts[2]).name) if len(parts) == 3 else None
+
+
+def safetensors_digest(file: BinaryIO) -> str:
+    """Of the contents of a safetensors file but the digest itself.
 
     Raises:
         ValueError: no safetensors.
     """
-    header, start = _header(data)
-    whole = hashlib.sha256()
-    view = memoryview(data)
-    for name in sorted(header.keys() - {"__metadata__"}):
+    header, start = _header(file)
+    metadata = {key: value for key, value in header.pop("__metadata__", {}).items() if key != DIGEST_KEY}
+    whole = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(header):
         begin, end = header[name]["data_offsets"]
-        whole.update(json.dumps([name, header[name]["dtype"], header[name]["shape"]]).encode())
-        whole.update(view[start + begin : start + end])
+        whole.update(json.dumps([name, sorted(header[name].items())]).encode())
+        file.seek(start + begin)
+        for block in _blocks(file, end - begin):
+            whole.update(block)
     return whole.hexdigest()
 
 
-def tensors_are_intact(path: Path) -> bool | None:
-    """Whether the tensors of a safetensors file are those whose digest it holds; None where it holds none."""
-    data = _mapped(path)
-    try:
-        said = _header(data)[0].get("__metadata__", {}).get(DIGEST_KEY)
-        return None if said is None else tensors_digest(data) == said
-    except (ValueError, KeyError, TypeError, AttributeError):  # a header that is not one
-        return False
+def safetensors_are_intact(path: Path) -> bool | None:
+    """Whether a safetensors file is what its digest says; None where it holds none."""
+    with path.open("rb") as file:
+        try:
+            said = _header(file)[0].get("__metadata__", {}).get(DIGEST_KEY)
+            return None if said is None else safetensors_digest(file) == said
+        except (ValueError, KeyError, TypeError, AttributeError):  # a header that is not one
+            return False
 
 
-def _header(data: bytes | mmap.mmap) -> tuple[dict, int]:
-    start = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:start]), start
+def bytes_digest(content: bytes) -> str:
+    """Of what a safetensors file will hold."""
+    return safetensors_digest(io.BytesIO(content))
+
+
+def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    if size > _LARGEST_HEADER:
+        raise ValueError("no header")
+    return json.loads(file.read(size)), 8 + size
 
 
 def _onnx_digest(path: Path) -> tuple[str, str | None]:
     """The digest of everything but the entry of a digest, and what that entry says."""
     whole, said = hashlib.sha256(), None
-    view = memoryview(_mapped(path))
-    for number, begin, payload, end in _fields(view):
-        if number == _METADATA_PROPS:
-            pair = view[payload:end]
-            key, value = (bytes(pair[first:last]) for _, _, first, last in _fields(pair))
-            if key == DIGEST_KEY.encode():
-                said = value.decode("ascii", "replace")
+    with path.open("rb") as file:
+        for number, head, size in _fields(file):
+            if number == _METADATA_PROPS:
+                content = b"".join(_blocks(file, size))
+                key, value = _pair(content)
+                if key == DIGEST_KEY.encode():
+                    said = value.decode("ascii", "replace")
+                    continue
+                whole.update(head + content)
                 continue
-        whole.update(view[begin:end])
+            whole.update(head)
+            for block in _blocks(file, size):
+                whole.update(block)
     return whole.hexdigest(), said
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int, int]]:
-    """Of each field of a protobuf message its number, and where it begins, its content begins, and it ends.
+def _pair(content: bytes) -> tuple[bytes, bytes]:
+    """Key and value of an entry; one that is left out is empty."""
+    message, found = io.BytesIO(content), {}
+    for number, _, size in _fields(message):
+        found[number] = b"".join(_blocks(message, size))
+    return found.get(1, b""), found.get(2, b"")
+
+
+def _fields(message: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
+    """Of each field of a protobuf message its number, the bytes before its content, and the size of that, which whoever
+    asks reads before going on.
 
     Raises:
         ValueError: no message.
     """
-    at = 0
-    while at < len(message):
-        begin = at
-        tag, at = _varint(message, at)
-        payload = at
+    while head := message.read(1):
+        tag, head = _varint(message, head)
         match tag & 7:
-            case 0:  # a number of any length
-                _, at = _varint(message, at)
-            case 1:
-                at += 8
-            case 2:  # _BYTES
-                size, payload = _varint(message, at)
-                at = payload + size
-            case 5:
-                at += 4
+            case wire if wire == _VARINT:
+                _, number = _varint(message, message.read(1))
+                yield tag >> 3, head + number, 0
+            case wire if wire == _BYTES:
+                size, length = _varint(message, message.read(1))
+                yield tag >> 3, head + length, size
+            case wire if wire in (_FIXED_32, _FIXED_64):
+                yield tag >> 3, head, 4 if wire == _FIXED_32 else 8
             case _:
                 raise ValueError("no such wire type")
-        if at > len(message):
-            raise ValueError("cut off")
-        yield tag >> 3, begin, payload, at
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
+def _varint(message: BinaryIO, first: bytes) -> tuple[int, bytes]:
+    """A number and its bytes, the first of which is read already."""
+    found = bytearray(first)
+    while not found or found[-1] > 127:
+        if not found or len(found) == 10 or not (byte := message.read(1)):
             raise ValueError("cut off")
-        byte = message[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("no number")
+        found += byte
+    return sum((byte & 127) << 7 * place for place, byte in enumerate(found)), bytes(found)
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0:
+        block = file.read(min(size, _BLOCK))
+        if not block:
+            raise ValueError("cut off")
+        size -= len(block)
+        yield block
 
 
 def _entry(key: str, value: str) -> bytes:
-    pair = _sized(1, key.encode()) + _sized(2, value.encode())
-    return _sized(_METADATA_PROPS, pair)
+    return _sized(_METADATA_PROPS, _sized(1, key.encode()) + _sized(2, value.encode()))
 
 
 def _sized(number: int, content: bytes) -> bytes:
@@ -154,11 +184,3 @@ def _number(value: int) -> bytes:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _mapped(path: Path) -> mmap.mmap | bytes:
-    with path.open("rb") as file:
-        try:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):  # an empty file; a file system that maps none
-            return file.read()

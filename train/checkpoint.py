@@ -13,7 +13,7 @@ from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, Trai
 from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
-from segtool.integrity import DIGEST_KEY, tensors_are_intact, tensors_digest
+from segtool.integrity import DIGEST_KEY, bytes_digest, safetensors_are_intact
 from segtool.stored import misfit
 from segtool.train.checkpoint_file import checkpoint_path, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
@@ -55,7 +55,8 @@ def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
     if segmenter.crf is not None:
         state |= {CRF_PREFIX + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
-    metadata = {METADATA_KEY: card.to_json(), DIGEST_KEY: tensors_digest(save(tensors))}
+    metadata = {METADATA_KEY: card.to_json()}
+    metadata[DIGEST_KEY] = bytes_digest(save(tensors, metadata))
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -87,10 +88,8 @@ def model_config(card: ModelCard) -> ModelConfig:
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    if tensors_are_intact(path) is False:
-        raise SegtoolError(
-            "the weights are damaged, they are not those that were written", where=path, mend="copy the file again"
-        )
+    if safetensors_are_intact(path) is False:
+        raise SegtoolError("the file is damaged, it is not what was written", where=path, mend="copy it again")
     with safetensors.safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 

@@ -93,6 +93,8 @@ def main() -> None:
 
 def _told(ended: threading.ExceptHookArgs) -> None:
     """Of a thread that a library runs and nobody waits for, such as TensorBoard's writer."""
+    if issubclass(ended.exc_type, SystemExit):
+        return
     if "--debug" in sys.argv:
         sys.excepthook(ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
     elif ended.exc_value is not None:

@@ -39,7 +39,8 @@ def command(
     from segtool.errors import SegtoolError
 
     visitor = parse_auth(auth)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the folder goes with it
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))  # so that the folder goes with it
     with own_folder():
         from segtool.demo.app import build_demo, launch
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import onnx
+import pyarrow.parquet as pq
 import pytest
 import safetensors
 import yaml
@@ -60,6 +61,8 @@ def whole(folder):
     """Reads every file that a user sees."""
     readers = {
         ".png": lambda path: Image.open(path).load(),
+        ".jpg": lambda path: Image.open(path).load(),
+        ".parquet": pq.read_table,
         ".json": lambda path: json.loads(path.read_text()),
         ".yaml": lambda path: yaml.safe_load(path.read_text()),
         ".onnx": onnx.load,
@@ -84,7 +87,7 @@ def settings():
 
 
 @pytest.mark.parametrize(
-    ("size", "turns"), [("8k", "never"), ("500k", "never"), ("20m", "now"), ("20m", "masks/000.png")]
+    ("size", "turns"), [("8k", "never"), ("300k", "never"), ("20m", "now"), ("20m", "masks/000.png")]
 )
 def test_predict(on_disk, tiny_onnx, tmp_path, photo, size, turns):
     (tmp_path / "in").mkdir()

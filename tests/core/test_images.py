@@ -1,5 +1,6 @@
 """Pictures of every kind become upright RGB bytes, as Pillow's own conversions say."""
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -178,3 +179,22 @@ def test_a_label_map_keeps_its_note(tmp_path):
         label_map_note(path)
     save_label_map(path, np.array([[0]], np.uint8), [(0, 0, 0)])
     assert label_map_note(path) == ""
+
+
+def test_a_damaged_fax_is_refused(tmp_path, capfd):
+    """Pillow reads on over what libtiff finds wrong in it."""
+    pixels = np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8).astype(bool)
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels).save(path, compression="group4")
+    assert read_image(path).shape == (64, 64, 3)
+    data, refused = bytearray(path.read_bytes()), 0
+    for place in range(20, 120):
+        changed = bytearray(data)
+        changed[place] ^= 0x10
+        path.write_bytes(changed)
+        with contextlib.suppress(SegtoolError):
+            read_image(path)
+            continue
+        refused += 1
+    assert refused > 50
+    assert capfd.readouterr() == ("", "")

@@ -10,11 +10,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.export.save import save_onnx
-from segtool.integrity import DIGEST_KEY, onnx_is_intact, tensors_are_intact
+from segtool.integrity import DIGEST_KEY, bytes_digest, onnx_is_intact, safetensors_are_intact
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.checkpoint_file import MODEL_FILE
@@ -91,26 +91,44 @@ def test_an_exported_file_that_changed_is_told(tiny_onnx, tmp_path, photo):
 
 def test_a_checkpoint_whose_weights_changed_is_refused(tiny_run, tmp_path):
     path = tiny_run / MODEL_FILE
-    assert tensors_are_intact(path) is True
+    assert safetensors_are_intact(path) is True
     size, chance = path.stat().st_size, random.Random(3)
     for _ in range(5):
         changed = flipped(path, chance.randrange(size - 1_000_000, size), tmp_path / MODEL_FILE)
-        assert tensors_are_intact(changed) is False
-        with pytest.raises(SegtoolError, match="the weights are damaged"):
+        assert safetensors_are_intact(changed) is False
+        with pytest.raises(SegtoolError, match="the file is damaged"):
             load_segmenter(changed)
 
 
-def test_tensors_of_every_type_count(tmp_path):
+def test_every_byte_of_a_safetensors_file_counts(tmp_path):
     tensors = {
         "half": torch.ones(3, dtype=torch.bfloat16),
         "one": torch.tensor(2.0),
         "none": torch.zeros(0, 4),
         "flags": torch.tensor([True, False]),
     }
-    save_file(tensors, tmp_path / "a.safetensors", {"x": "y"})
-    assert tensors_are_intact(tmp_path / "a.safetensors") is None
+    path, metadata = tmp_path / "a.safetensors", {"card": '{"iterations": 10}'}
+    save_file(tensors, path, metadata)
+    assert safetensors_are_intact(path) is None
+    digest = bytes_digest(save(tensors, metadata))
+    save_file(tensors, path, metadata | {DIGEST_KEY: digest})
+    assert safetensors_are_intact(path) is True
+    for place in range(path.stat().st_size):
+        found = safetensors_are_intact(flipped(path, place, tmp_path / "b.safetensors"))
+        # Spaces before the tensors say nothing; without its name the digest is none.
+        assert found is not True or path.read_bytes()[place : place + 1] == b" ", place
+
+
+def test_what_is_no_safetensors_file_is_not_intact(tmp_path):
     (tmp_path / "b.safetensors").write_bytes(b"\xff" * 20)
-    assert tensors_are_intact(tmp_path / "b.safetensors") is False
+    assert safetensors_are_intact(tmp_path / "b.safetensors") is False
+
+
+def test_entries_without_a_value_are_no_damage(tmp_path):
+    made = model()
+    made.metadata_props.add().key = "empty"
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    assert onnx_is_intact(tmp_path / "m.onnx") is None
 
 
 def test_files_of_before_have_no_digest_and_open(tiny_run, tmp_path):
@@ -133,3 +151,15 @@ def test_parity_is_stored_without_hiding_a_change(tiny_run, tiny_onnx, tmp_path)
     onnx.save(changed, copied)
     store_parity(copied, [])
     assert onnx_is_intact(copied) is False
+
+
+def test_parity_keeps_the_digest_of_weights_beside_a_renamed_file(tiny_run, tiny_onnx, tmp_path, monkeypatch):
+    from segtool.export.verify import store_parity
+
+    monkeypatch.setattr("segtool.export.save.LARGEST_FILE", 1000)
+    path, weights = save_onnx(onnx.load(tiny_onnx), tmp_path / "m.onnx")
+    renamed = path.rename(tmp_path / "best.onnx")
+    store_parity(renamed, [])
+    assert onnx_is_intact(renamed) is True
+    flipped(weights, 99, weights)
+    assert onnx_is_intact(renamed) is False

@@ -2,13 +2,18 @@
 
 import httpx
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from segtool.demo.app import build_demo, launch
 from segtool.demo.door import Door
+from segtool.runtime import load
+
+from .browsing import every, wait_for, wait_for_text
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,43 @@ def test_what_cannot_be_understood_is_a_bad_request_and_one_line(page, path, bod
     answer = httpx.post(page.local_url + path, content=body, headers={"Content-Type": "application/json"})
     assert 400 <= answer.status_code < 500
     assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text
+    assert len([record for record in caplog.records if record.name == "segtool.demo.door"]) <= 1
+
+
+def test_a_fault_of_the_machine_is_not_the_visitors(caplog):
+    def full(request):
+        raise OSError(28, "No space left on device")
+
+    app = Starlette(routes=[Route("/config", full)], middleware=[Middleware(Door)])
+    assert TestClient(app).get("/config").status_code == 503
+    assert "No space left on device" in caplog.text
+
+
+def test_the_page_works_behind_a_path_of_a_proxy(tiny_onnx, monkeypatch):
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/segmentation")
+    page = build_demo({"tiny": load(tiny_onnx)}, None, max_pixels=20_000)
+    launch(page, server_name="127.0.0.1")
+    try:
+        for path in ("config", "gradio_api/info", "segmentation/config", "segmentation/gradio_api/info"):
+            assert httpx.get(page.local_url + path).status_code == 200, path
+        assert httpx.get(page.local_url + "segmentation/gradio_api/proxy=x").status_code == 404
+    finally:
+        page.close()
+
+
+@pytest.mark.browser
+def test_examples_can_be_clicked(browser, tiny_onnx, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    page = build_demo({"tiny": load(tiny_onnx)}, tmp_path, max_pixels=20_000)
+    launch(page, server_name="127.0.0.1")
+    try:
+        browser.get(page.local_url)
+        wait_for(browser, ".gallery-item").click()
+        wait_for(browser, "#upload img")
+        next(one for one in every(browser, "button") if one.text == "Segment").click()
+        wait_for_text(browser, "#timing", "the CRF changed")
+    finally:
+        page.close()
 
 
 def test_an_answer_that_breaks_off_is_not_answered_twice(caplog):

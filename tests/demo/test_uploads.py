@@ -55,7 +55,7 @@ def test_pages_do_not_share_their_files(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_command_leaves_no_files_behind(way, tiny_onnx, tmp_path):
     folder = tmp_path / "uploads"
     environment = os.environ | {"GRADIO_TEMP_DIR": str(folder)}
@@ -69,5 +69,18 @@ def test_the_command_leaves_no_files_behind(way, tiny_onnx, tmp_path):
         assert Path(uploaded).exists()
         process.send_signal(way)
         process.communicate(timeout=60)
-    assert process.returncode == (143 if way == signal.SIGTERM else 0)
+    assert process.returncode == (0 if way == signal.SIGINT else 128 + way)
     assert not list(folder.iterdir())
+
+
+def test_folders_of_pages_that_were_killed_go(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    program = "from segtool.demo.folder import own_folder\nwith own_folder(): print('in', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (abandoned,) = tmp_path.iterdir()
+        with own_folder():
+            assert abandoned.exists()
+        process.kill()
+    with own_folder() as own:
+        assert [*tmp_path.iterdir()] == [own]

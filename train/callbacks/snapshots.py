@@ -1,5 +1,6 @@
 """Pictures of the same images as training goes on."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,4 +94,6 @@ def write_gif(folder: Path, path: Path) -> None:
         sheets.append(sheet.quantize(128))
     durations = [int(1000 * _SECONDS)] * (len(sheets) - 1) + [int(1000 * _LAST_SECONDS)]
     with atomic_path(path) as temporary:
-        sheets[0].save(temporary, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+        content = io.BytesIO()  # Pillow's own writing does not notice a disk that is full
+        sheets[0].save(content, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+        temporary.write_bytes(content.getbuffer())
