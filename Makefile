@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/de
 BIN := .venv/bin
 READY := .venv/.ready
 NVCC := build/cuda/.ready
-APART := tests/export tests/crf
+APART := tests/export tests/crf tests/chaos
 JOBS ?= 2  # test processes, of one thread each
 NATIVE := $(wildcard crf/native/* evaluation/native/*)
 
