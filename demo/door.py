@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import gradio as gr
-from starlette._utils import get_route_path
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +25,7 @@ OPEN = re.compile("|".join((*_PAGE, *(f"/gradio_api/{call}" for call in _CALLS))
 
 
 class Door:
-    """An ASGI middleware: other paths are not found, and what gradio fails at is a bad request and one line in the log.
+    """An ASGI middleware: other paths are not found, and where gradio fails, it is refused and logged.
 
     Args:
         app: gradio's application.
@@ -39,7 +38,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if OPEN.fullmatch(get_route_path(scope)) is None:
+        if OPEN.fullmatch(scope["path"].removeprefix(scope.get("root_path", ""))) is None:
             await JSONResponse({"detail": "not found"}, 404)(scope, receive, send)
             return
         begun = False

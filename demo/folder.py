@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from unittest.mock import patch
 
 _VARIABLE = "GRADIO_TEMP_DIR"
 _NAME, _LOCK = "segtool-demo-", ".lock"
@@ -23,10 +22,19 @@ def own_folder() -> Iterator[Path]:
     parent = Path(os.environ.get(_VARIABLE) or tempfile.gettempdir()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(parent)
+    before = os.environ.get(_VARIABLE)
     with tempfile.TemporaryDirectory(prefix=_NAME, dir=parent, ignore_cleanup_errors=True) as name:
-        with (Path(name) / _LOCK).open("w") as lock, patch.dict(os.environ, {_VARIABLE: name}):
+        folder = Path(name)
+        with (folder / "new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # as long as this process lives
-            yield Path(name)
+            os.rename(folder / "new", folder / _LOCK)  # nobody finds it unlocked
+            os.environ[_VARIABLE] = name
+            try:
+                yield folder
+            finally:
+                os.environ.pop(_VARIABLE)
+                if before is not None:
+                    os.environ[_VARIABLE] = before
 
 
 def _remove_abandoned(parent: Path) -> None:

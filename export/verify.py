@@ -90,13 +90,12 @@ def store_parity(model: Path, records: Sequence[ParityRecord]) -> ModelCard:
     properties = {p.key: p.value for p in proto.metadata_props}
     card = _with_parity(parse_card(properties.get(METADATA_KEY), model), records)
     helper.set_model_props(proto, {**properties, METADATA_KEY: card.to_json()})
-    with atomic_path(model) as temporary:
-        if not intact:  # whoever opens it is still told so
-            onnx.save(proto, temporary)
-            return card
+    if intact:
         forget_digest(proto)
+    with atomic_path(model) as temporary:
         onnx.save(proto, temporary)
-        sign_onnx(temporary, weights)
+        if intact:  # else whoever opens it is still told
+            sign_onnx(temporary, weights)
     return card
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from segtool.errors import SegtoolError
-from segtool.files import atomic_path
+from segtool.files import atomic_path, write_bytes
 from segtool.images import RGB, opened_image
 
 _QUALITY = 92  # of formats that lose something, 0..100
@@ -86,13 +86,11 @@ def png_bytes(image: Image.Image) -> bytes:
 def save_image(path: Path, image: RGB | Image.Image) -> None:
     """Saves RGB [H,W,3], or a picture of Pillow's, in the format that the suffix names."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    # Not straight into the file: there Pillow's JPEG does not notice a disk that is full.
     content = io.BytesIO()
     if (form := Image.registered_extensions().get(path.suffix.lower())) is None:
         raise SegtoolError("no format of pictures", where=path, mend="a name that ends in .png or .jpg")
     picture.save(content, form, quality=_QUALITY)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write_bytes(path, content.getbuffer())
 
 
 def scaled_to_width(image: RGB, width: int) -> RGB:

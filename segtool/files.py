@@ -113,6 +113,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes bytes atomically.
+
+    Pictures come this way, too: what Pillow itself writes as JPEG is cut without an error where a disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Writes JSON atomically, indented."""
     write_text(path, json.dumps(data, indent=2) + "\n")
@@ -127,10 +136,11 @@ def digest(path: Path) -> str:
     if not path.is_file():
         raise SegtoolError("no such model", where=path)
     weights = path.with_name(f"{path.name}.data")
-    found = [_sha256(part) for part in (path, weights) if part.is_file()]
+    found = [sha256(part) for part in (path, weights) if part.is_file()]
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of one file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

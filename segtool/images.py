@@ -141,7 +141,7 @@ def _load(image: Image.Image) -> None:
     if image.format != "TIFF":
         image.load()
         return
-    with _our_limit(), libtiff.watch() as watched:  # Pillow looks at its limit for each tile, too
+    with _our_limit(), libtiff.Watch() as watched:  # Pillow looks at its limit for each tile, too
         image.load()
     if watched.damaged:
         raise OSError("damaged TIFF data")

@@ -10,13 +10,24 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
+
+from segtool.files import sha256
 
 DIGEST_KEY = "segtool_digest"  # in ONNX metadata_props and in safetensors metadata
 _METADATA_PROPS = 14  # the field of ONNX's ModelProto: pairs of a key and a value
-_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5  # protobuf's wire types
+_VARINT, _BYTES = 0, 2  # protobuf's wire types
+_FIXED = {1: 8, 5: 4}  # those of numbers of a fixed size, bytes
 _BLOCK = 1 << 20
 _LARGEST_HEADER = 100_000_000  # of safetensors, by its specification
+
+
+class _Said(NamedTuple):
+    """What a digest in an ONNX file says: SHA-256 of the rest of the file, and of a file of weights with its name."""
+
+    graph: str
+    of_weights: str | None = None
+    weights: str | None = None
 
 
 def sign_onnx(path: Path, weights: Path | None) -> None:
@@ -27,7 +38,7 @@ def sign_onnx(path: Path, weights: Path | None) -> None:
     """
     parts = [_onnx_digest(path)[0]]
     if weights is not None and weights.is_file():
-        parts += [_file_digest(weights), weights.name]
+        parts += [sha256(weights), weights.name]
     with path.open("ab") as file:  # a repeated field of protobuf may stand anywhere
         file.write(_entry(DIGEST_KEY, " ".join(parts)))
 
@@ -43,17 +54,18 @@ def onnx_is_intact(path: Path) -> bool | None:
         return False
     if said is None:
         return None
-    expected, *of_weights = said.split(" ", 2)
-    if found != expected:
+    if found != said.graph:
         return False
-    weights = signed_weights(path)
-    return not of_weights or (weights is not None and weights.is_file() and _file_digest(weights) == of_weights[0])
+    if said.weights is None:
+        return True
+    weights = path.with_name(said.weights)
+    return weights.is_file() and sha256(weights) == said.of_weights
 
 
 def signed_weights(path: Path) -> Path | None:
     """The file of large weights that the digest of an ONNX file covers, where it covers one."""
-    parts = (_onnx_digest(path)[1] or "").split(" ", 2)
-    return path.with_name(Path(parts[2]).name) if len(parts) == 3 else None
+    said = _onnx_digest(path)[1]
+    return None if said is None or said.weights is None else path.with_name(said.weights)
 
 
 def safetensors_digest(file: BinaryIO) -> str:
@@ -97,7 +109,7 @@ def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     return json.loads(file.read(size)), 8 + size
 
 
-def _onnx_digest(path: Path) -> tuple[str, str | None]:
+def _onnx_digest(path: Path) -> tuple[str, _Said | None]:
     """The digest of everything but the entry of a digest, and what that entry says."""
     whole, said = hashlib.sha256(), None
     with path.open("rb") as file:
@@ -106,7 +118,7 @@ def _onnx_digest(path: Path) -> tuple[str, str | None]:
                 content = b"".join(_blocks(file, size))
                 key, value = _pair(content)
                 if key == DIGEST_KEY.encode():
-                    said = value.decode("ascii", "replace")
+                    said = _said(value.decode("utf-8", "replace"))
                     continue
                 whole.update(head + content)
                 continue
@@ -114,6 +126,12 @@ def _onnx_digest(path: Path) -> tuple[str, str | None]:
             for block in _blocks(file, size):
                 whole.update(block)
     return whole.hexdigest(), said
+
+
+def _said(text: str) -> _Said:
+    graph, *of_weights = text.split(" ", 2)
+    # Only a name beside the file, whatever the text says.
+    return _Said(graph, of_weights[0], Path(of_weights[1]).name) if len(of_weights) == 2 else _Said(graph)
 
 
 def _pair(content: bytes) -> tuple[bytes, bytes]:
@@ -133,17 +151,16 @@ def _fields(message: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
     """
     while head := message.read(1):
         tag, head = _varint(message, head)
-        match tag & 7:
-            case wire if wire == _VARINT:
-                _, number = _varint(message, message.read(1))
-                yield tag >> 3, head + number, 0
-            case wire if wire == _BYTES:
-                size, length = _varint(message, message.read(1))
-                yield tag >> 3, head + length, size
-            case wire if wire in (_FIXED_32, _FIXED_64):
-                yield tag >> 3, head, 4 if wire == _FIXED_32 else 8
-            case _:
-                raise ValueError("no such wire type")
+        wire = tag & 7
+        if wire == _VARINT:
+            yield tag >> 3, head + _varint(message, message.read(1))[1], 0
+        elif wire == _BYTES:
+            size, length = _varint(message, message.read(1))
+            yield tag >> 3, head + length, size
+        elif wire in _FIXED:
+            yield tag >> 3, head, _FIXED[wire]
+        else:
+            raise ValueError("no such wire type")
 
 
 def _varint(message: BinaryIO, first: bytes) -> tuple[int, bytes]:
@@ -179,8 +196,3 @@ def _number(value: int) -> bytes:
         found.append(value & 127 | 128)
         value >>= 7
     return bytes([*found, value])
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ _MAPS = Path("/proc/self/maps")
 _seen = threading.local()
 
 
-class watch:
+class Watch:
     """A context in which a damaged file is no longer a line on standard error that names no file.
 
     Pillow reads on over much of what libtiff finds wrong. Where the system does not say which libtiff is loaded, it
@@ -23,7 +23,7 @@ class watch:
 
     damaged = False
 
-    def __enter__(self) -> "watch":
+    def __enter__(self) -> "Watch":
         _listen()
         _seen.error = False
         return self

@@ -3,14 +3,14 @@
 A library preloaded into each command and its children notes what they ask of the C library.
 """
 
+import json
 import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
+from random import Random
 
 import httpx
 import numpy as np
@@ -22,101 +22,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from segtool.card import METADATA_KEY, parse_card
+from segtool.files import write_json
 from tests.runtime.serving.server import free_port
 from tests.train.test_stored_network import HOSTILE
 
 from .mutations import damaged
 from .test_hostile_files import _KINDS, picture
+from .witness import Witnessed, compiled
 
 pytestmark = pytest.mark.slow
-
-PROJECT = Path(__file__).parents[2]
-SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/proc", "/sys", "/dev/null", "/dev/urandom", "/dev/shm"]
-OF_MACHINE = [
-    "/etc/ssl",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/ld.so.cache",
-    "/etc/fonts",
-    "/etc/mime.types",
-    "/run",
-    "/.dockerenv",
-]
-HELPERS = ["ldconfig", "gcc", "cc", "ld", "objdump", "uname", "lscpu"]  # how Python looks for a library by its name
-
-
-class Witnessed:
-    """Folders: `given` is what a command may read, `out` where it may write, `secret` is none of its business."""
-
-    def __init__(self, folder, library):
-        self.folder, self.library, self.log = folder, library, folder / "log"
-        for name in ("given", "out", "secret", "home", "tmp"):
-            (folder / name).mkdir()
-        self.secret = folder / "secret" / "weights.bin"
-        self.secret.write_bytes(bytes(1000))
-
-    def start(self, *command):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCH")}
-        environment = inherited | {
-            "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1",
-            "WITNESS": str(self.log), "LD_PRELOAD": str(self.library), "HF_HUB_OFFLINE": "0",
-        }  # fmt: skip
-        return subprocess.Popen(
-            [sys.executable, *map(str, command)], cwd=self.folder, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def run(self, *command):
-        process = self.start(*command)
-        said, _ = process.communicate(timeout=600)
-        assert "Traceback" not in said, said
-        return process.returncode, said
-
-    def misdeeds(self):
-        """What was asked of the network, run, written elsewhere than to `out`, or read that was not given."""
-        home = self.folder / "home"
-        scratch = [self.folder / "out", self.folder / "tmp", home / ".cache" / "matplotlib", home / ".config"]
-        may_write = [*scratch, home / ".cache", "/dev/null", "/dev/shm"]
-        python = {sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)}
-        may_read = [*SYSTEM, *OF_MACHINE, *python, PROJECT, *may_write, self.folder / "given", self.log]
-        found = []
-        for line in self.log.read_text(errors="replace").splitlines():
-            word, _, what = line.partition(" ")
-            fine = {
-                "read": lambda path: path == str(self.folder) or _under(path, may_read),
-                "write": lambda path: path == str(home / ".cache") or _under(path, may_write),
-                "run": lambda path: Path(path).name in HELPERS or path == sys.executable,
-            }
-            if word not in fine or not fine[word](what):
-                found.append(line)
-        return sorted(set(found))
-
-
-def _under(path, folders):
-    return any(path == str(folder) or path.startswith(f"{folder}/") for folder in folders)
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    if sys.platform != "linux" or (compiler := shutil.which("cc")) is None:
-        pytest.skip("needs Linux and a C compiler")
-    out = tmp_path_factory.mktemp("witness") / "witness.so"
-    subprocess.run(
-        [
-            compiler,
-            "-shared",
-            "-fPIC",
-            "-O1",
-            "-Wall",
-            "-Werror",
-            "-o",
-            out,
-            Path(__file__).with_name("witness.c"),
-            "-ldl",
-        ],
-        check=True,
-    )
-    return out
+    return compiled(tmp_path_factory.mktemp("witness") / "witness.so")
 
 
 @pytest.fixture
@@ -148,8 +67,6 @@ except OSError: pass
 
 
 def test_images(witnessed, tiny_onnx):
-    from random import Random
-
     random = Random(8)
     for i in range(60):
         name = random.choice([*_KINDS])
@@ -230,29 +147,37 @@ def test_weights_and_states_of_training(witnessed, tiny_run):
     code, said = witnessed.run("-m", "segtool", "train", *data, "--out", "out/a", "--set", "model.weights=given/w.pth")
     assert code == 2, said
     shutil.copytree(tiny_run, out / "run")
-    for state in (out / "run").rglob("*.ckpt"):
-        _pickled(state, command)
-    (out / "run" / "unary" / "last.ckpt").parent.mkdir(exist_ok=True)
     for name in ("unary", "crf", "joint"):
         _pickled(out / "run" / name / "last.ckpt", command)
         _pickled(out / "run" / name / "previous.ckpt", command)
     (out / "run" / "model.safetensors").unlink()
-    witnessed.run("-m", "segtool", "train", "--data", "synthetic:64", "--out", "out/run", "--resume")
+    state = json.loads((out / "run" / "state.json").read_text())
+    write_json(out / "run" / "state.json", state | {"done": {}})  # so that the first stage goes on
+    again = ["--preset", "out/run/config.yaml", "--data", "synthetic:64", "--out", "out/run", "--resume"]
+    code, said = witnessed.run("-m", "segtool", "train", *again)
+    assert code == 2, said
+    assert "last.ckpt" in said
     assert not (witnessed.secret.parent / "ran").exists()
     assert witnessed.misdeeds() == []
 
 
 def test_data_and_settings(witnessed):
     given = witnessed.folder / "given"
-    for kind in ("images", "masks"):
-        (given / "data" / kind / "train").mkdir(parents=True)
-    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(given / "data" / "images" / "train" / "a.png")
-    Image.fromarray(np.zeros((40, 40), np.uint8)).save(given / "data" / "masks" / "train" / "a.png")
+    for split in ("train", "val"):
+        for kind, shape in (("images", (40, 40, 3)), ("masks", (40, 40))):
+            folder = given / "data" / split / kind
+            folder.mkdir(parents=True)
+            Image.fromarray(np.zeros(shape, np.uint8)).save(folder / "a.png")
     hostile = f"!!python/object/apply:os.system ['touch {witnessed.secret.parent}/ran']\n"
     (given / "data" / "classes.yaml").write_text(hostile)
     (given / "settings.yaml").write_text(hostile)
-    assert witnessed.run("-m", "segtool", "data", "check", "folder:given/data")[0] == 2
-    assert witnessed.run("-m", "segtool", "train", "--config", "given/settings.yaml", "--out", "out/run")[0] == 2
+    for command, file in {
+        ("data", "check", "folder:given/data"): "classes.yaml",
+        ("train", "--preset", "given/settings.yaml", "--data", "synthetic:64", "--out", "out/run"): "settings.yaml",
+    }.items():
+        code, said = witnessed.run("-m", "segtool", *command)
+        assert code == 2, said
+        assert file in said
     assert not (witnessed.secret.parent / "ran").exists()
     assert witnessed.misdeeds() == []
 

@@ -13,7 +13,7 @@ from segtool.card import ClassInfo
 from segtool.data import Sample, SegmentationDataset, even_choice
 from segtool.drawing import save_image, scaled_to_width
 from segtool.evaluation.pictures import pictures_of
-from segtool.files import atomic_path
+from segtool.files import write_bytes
 from segtool.images import RGB
 from segtool.train.config.settings import SnapshotConfig
 from segtool.train.config.stages import STAGES
@@ -93,7 +93,6 @@ def write_gif(folder: Path, path: Path) -> None:
         sheet.paste(frame, (0, 0))
         sheets.append(sheet.quantize(128))
     durations = [int(1000 * _SECONDS)] * (len(sheets) - 1) + [int(1000 * _LAST_SECONDS)]
-    with atomic_path(path) as temporary:
-        content = io.BytesIO()  # Pillow's own writing does not notice a disk that is full
-        sheets[0].save(content, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0)
-        temporary.write_bytes(content.getbuffer())
+    content = io.BytesIO()
+    sheets[0].save(content, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+    write_bytes(path, content.getbuffer())

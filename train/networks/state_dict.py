@@ -55,12 +55,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def load_harmless(path: Path) -> Any:
+    """What torch.save wrote, on the processor: tensors, containers and numbers. No code in the file is run.
+
+    Raises:
+        Exception: of pickle or zip, whatever they stumble over, also objects that only code could make again.
+    """
+    with torch.serialization.safe_globals(_HARMLESS):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_harmless(path)
     except FileNotFoundError as error:
         raise SegtoolError("no such file", where=path, mend=_MEND) from error
     except Exception as error:  # of safetensors, pickle or zip; what they say of other files is no help

@@ -12,14 +12,18 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.files import atomic_path
+from segtool.train.networks.state_dict import load_harmless
 from segtool.train.run_folder import LAST, PREVIOUS
+
+_MEND = "another --out, with --from one of the run's .safetensors files"
 
 
 class WholeFile(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it; the one that was there stays as `previous.ckpt`.
+    """Writes a checkpoint beside its place and renames it; the one that was there stays as `previous.ckpt`. Reads one
+    without running code in it, for the folder of a run may be anybody's.
 
-    Lightning's own way leads through TMPDIR: from another file system the file is copied over the only good one, and a
-    kill or a full disk in between tears it.
+    Lightning's own way to write leads through TMPDIR: from another file system the file is copied over the only good one,
+    and a kill or a full disk in between tears it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -35,6 +39,23 @@ class WholeFile(TorchCheckpointIO):
             if place.is_file():
                 os.replace(place, place.with_name(PREVIOUS))
 
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """See Lightning.
+
+        Raises:
+            SegtoolError: not a state of training, or objects in it that only code could make again.
+        """
+        try:
+            found = load_harmless(Path(path))
+        except Exception as error:  # of pickle or zip
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise SegtoolError(
+                f"not readable as a state of training ({reason[:200]})", where=path, mend=_MEND
+            ) from error
+        if not isinstance(found, dict) or not {"state_dict", "loops", "pytorch-lightning_version"} <= found.keys():
+            raise SegtoolError("not a state of training", where=path, mend=_MEND)
+        return found
+
 
 def resume_from(folder: Path) -> Path | None:
     """The checkpoint of a stage's folder to go on from; None if it has none.
@@ -49,8 +70,7 @@ def resume_from(folder: Path) -> Path | None:
                 warnings.warn(f"damaged: {found[0]}; going on from the epoch before it", SegtoolWarning, stacklevel=2)
             return path
     if found:
-        mend = "another --out, with --from one of the run's .safetensors files"
-        raise SegtoolError("damaged, and there is no other to go on from", where=found[0], mend=mend)
+        raise SegtoolError("damaged, and there is no other to go on from", where=found[0], mend=_MEND)
     return None
 
 
