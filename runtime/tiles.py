@@ -62,8 +62,8 @@ def predict_tiled(
         model: a `segtool.runtime.Model`, or any other function of uint8 [H,W,3].
         image: uint8 [H,W,3], a PIL image or a path. One that is not larger than a tile is run as it is; where the model
             takes one size alone, it is continued by its mirror image.
-        only: parts of the answer besides the labels that are put together, for each takes much memory of a large image.
-            Others are None, and the confidence NaN.
+        only: parts of the answer besides the labels that are put together where there are several tiles, for each takes
+            much memory of a large image. Others are None then, and the confidence NaN.
 
     Raises:
         SegtoolError: tiles that do not overlap as they should, or are not of the model's fixed size.

@@ -34,7 +34,7 @@ def blended(
 ) -> Image.Image:
     """The same as a picture of Pillow's."""
     # By Pillow: no arrays of floating-point numbers, which took seven to ten times as long. In strips:
-    # Pillow's pictures of a whole map would take three times its memory.
+    # two more pictures of a whole map would take much memory.
     mixed = Image.new("RGB", (image.shape[1], image.shape[0]))
     for start in range(0, len(image), _ROWS):
         strip = slice(start, start + _ROWS)

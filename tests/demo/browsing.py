@@ -27,3 +27,9 @@ def wait_for_text(browser, selector, text, seconds=40):
             return found[0].text
         time.sleep(0.2)
     raise AssertionError(f"{text!r} did not appear in {selector}")
+
+
+def upload(browser, url, picture):
+    """Opens the page and gives it a picture, which it segments at once."""
+    browser.get(url)
+    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))

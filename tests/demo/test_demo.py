@@ -18,13 +18,12 @@ from selenium.webdriver import ActionChains
 
 from segtool.runtime import load
 
-from .browsing import every, wait_for, wait_for_text
+from .browsing import every, upload, wait_for, wait_for_text
 
 
 @pytest.mark.browser
 def test_upload_shows_the_result(browser, url, tmp_path, picture):
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, url, picture)
     wait_for(browser, "#result img")
     timing = wait_for_text(browser, "#timing", "ms")
     assert "97x131 pixels" in timing
@@ -36,8 +35,7 @@ def test_upload_shows_the_result(browser, url, tmp_path, picture):
 
 @pytest.mark.browser
 def test_the_slider_moves_between_before_and_after(browser, url, picture):
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, url, picture)
     wait_for_text(browser, "#timing", "ms")
     handle = wait_for(browser, "#result [data-testid=slider]")
     middle, cut = handle.rect["x"], _clip(browser)
@@ -52,8 +50,7 @@ def _clip(browser):
 
 @pytest.mark.browser
 def test_downloads_hold_the_labels(browser, url, tiny_onnx, picture, photo):
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, url, picture)
     wait_for(browser, "#downloads a[download='mask.png']")
     links = {a.get_attribute("download"): a.get_attribute("href") for a in every(browser, "#downloads a")}
     files = {name: base64.b64decode(href.partition("base64,")[2]) for name, href in links.items()}
@@ -70,8 +67,7 @@ def test_downloads_hold_the_labels(browser, url, tiny_onnx, picture, photo):
 
 @pytest.mark.browser
 def test_a_class_can_be_shown_alone_and_the_model_is_not_asked_again(browser, url, picture):
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, url, picture)
     before = wait_for(browser, "#result img").get_attribute("src")
     timing = wait_for_text(browser, "#timing", "ms")
     wait_for(browser, "#only input[type=checkbox]").click()
@@ -85,8 +81,7 @@ def test_a_class_can_be_shown_alone_and_the_model_is_not_asked_again(browser, ur
 @pytest.mark.browser
 def test_it_fits_a_phone(browser, url, tmp_path, picture):
     browser.set_window_size(420, 900)
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, url, picture)
     wait_for(browser, "#result img")
     wait_for_text(browser, "#timing", "ms")
     assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
@@ -96,8 +91,7 @@ def test_it_fits_a_phone(browser, url, tmp_path, picture):
 @pytest.mark.browser
 def test_a_file_that_is_no_image_is_refused_in_words(browser, url, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    browser.get(url)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(tmp_path / "bad.png"))
+    upload(browser, url, tmp_path / "bad.png")
     assert "not an image" in wait_for_text(browser, "body", "not an image")
 
 

@@ -11,7 +11,7 @@ from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime import load
 
-from .browsing import every, wait_for, wait_for_text
+from .browsing import every, upload, wait_for, wait_for_text
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,7 @@ def two_models(tiny_onnx):
 @pytest.mark.browser
 def test_two_models_are_compared(browser, two_models, tmp_path, picture, photo):
     address, model, flipped = two_models
-    browser.get(address)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, address, picture)
     wait_for_text(browser, "#timing", "the CRF changed")
     wait_for(browser, "#other input").click()
     next(o for o in every(browser, "ul[role=listbox] li") if o.text.strip().endswith("flipped")).click()
@@ -88,8 +87,7 @@ def test_the_crfs_sliders_change_the_result(browser, rich, picture, tiny_run, ph
     other = changed(crf, 1.0, 0.0, crf.spatial_gamma, crf.bilateral_alpha, crf.bilateral_beta, 3)
     expected = CrfTuner(segmenter)(photo, other)
     moved = 100 * (expected.labels != expected.unary_labels).mean()
-    browser.get(rich)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, rich, picture)
     before = wait_for_text(browser, "#timing", "the CRF changed")
     wait_for(browser, "#crf button").click()
     for slider, value in (("bilateral", "0"), ("iterations", "3")):
@@ -103,8 +101,7 @@ def test_the_crfs_sliders_change_the_result(browser, rich, picture, tiny_run, ph
 
 @pytest.mark.browser
 def test_where_the_time_goes_is_measured(browser, rich, picture):
-    browser.get(rich)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, rich, picture)
     wait_for_text(browser, "#timing", "ms")
     wait_for(browser, "#stages button").click()
     wait_for(browser, "#measure").click()
@@ -117,8 +114,7 @@ def test_where_the_time_goes_is_measured(browser, rich, picture):
 
 @pytest.mark.browser
 def test_one_model_in_two_backends_agrees_with_itself(browser, rich, picture):
-    browser.get(rich)
-    wait_for(browser, "#upload input[type=file]").send_keys(str(picture))
+    upload(browser, rich, picture)
     wait_for_text(browser, "#timing", "the CRF changed")
     wait_for(browser, "#other input").click()
     names = [o.text.strip().lstrip("✓").strip() for o in every(browser, "ul[role=listbox] li")]

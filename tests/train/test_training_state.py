@@ -5,10 +5,13 @@ import resource
 import warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
 from segtool.errors import SegtoolError, SegtoolWarning
+from segtool.train.config.settings import StageConfig
+from segtool.train.optimizers import build_optimizer, build_schedule
 from segtool.train.run_folder import LAST, PREVIOUS
 from segtool.train.stages import training_state
 from segtool.train.stages.training_state import WholeFile, resume_from
@@ -102,3 +105,48 @@ def test_a_damaged_file_gives_way_to_the_one_before(written, damage):
 
 def test_nothing_to_go_on_from(tmp_path):
     assert resume_from(tmp_path) is None
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "poly", "step", "plateau", "constant"])
+def test_states_of_all_optimizers_and_schedules_can_be_read(tmp_path, optimizer, schedule):
+    config = StageConfig(epochs=3, optimizer=optimizer, schedule=schedule, learning_rate=0.1)
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    made = build_optimizer(config, [{"params": [parameter], "lr": 0.1}])
+    scheduler = build_schedule(config, made, 9)
+    parameter.grad = torch.ones(3)
+    made.step()
+    if scheduler is not None:
+        # The mIoU that a plateau looks at is a number of numpy's.
+        scheduler["scheduler"].step(*([np.float64(0.5)] if schedule == "plateau" else []))
+    content = {
+        "pytorch-lightning_version": "2",
+        "state_dict": {"w": parameter.detach()},
+        "loops": {},
+        "optimizer_states": [made.state_dict()],
+        "lr_schedulers": [] if scheduler is None else [scheduler["scheduler"].state_dict()],
+    }
+    WholeFile().save_checkpoint(content, tmp_path / LAST)
+    found = WholeFile().load_checkpoint(tmp_path / LAST)
+    assert found["lr_schedulers"] == content["lr_schedulers"]
+    torch.testing.assert_close(found["optimizer_states"], content["optimizer_states"])
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def test_no_code_in_a_state_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Attack(), "loops": {}, "pytorch-lightning_version": "2"}, LAST)
+    assert resume_from(tmp_path) is not None, "it is whole"
+    with pytest.raises(SegtoolError, match=r"not readable as a state of training .*mkdir"):
+        WholeFile().load_checkpoint(LAST)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_what_is_no_state_is_one_line(tmp_path):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / LAST)
+    with pytest.raises(SegtoolError, match=r"not a state of training: .*last\.ckpt"):
+        WholeFile().load_checkpoint(tmp_path / LAST)

@@ -72,8 +72,13 @@ def _read(path: Path) -> Any:
         return load_harmless(path)
     except FileNotFoundError as error:
         raise SegtoolError("no such file", where=path, mend=_MEND) from error
-    except Exception as error:  # of safetensors, pickle or zip; what they say of other files is no help
-        more = "it holds more than tensors" if "Unsupported" in str(error) else type(error).__name__
-        if unsupported := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            more += f", {unsupported[1]}, which only code could make again"
-        raise SegtoolError(f"not readable as weights ({more})", where=path, mend=_MEND) from error
+    except Exception as error:  # of safetensors, pickle or zip
+        raise SegtoolError(f"not readable as weights ({why_unreadable(error)})", where=path, mend=_MEND) from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """What `load_harmless` raised, in words: PyTorch's own advise to run the code in the file."""
+    more = "it holds more than tensors" if "Unsupported" in str(error) else type(error).__name__
+    if unsupported := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        more += f", {unsupported[1]}, which only code could make again"
+    return more

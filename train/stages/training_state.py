@@ -12,7 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.files import atomic_path
-from segtool.train.networks.state_dict import load_harmless
+from segtool.train.networks.state_dict import load_harmless, why_unreadable
 from segtool.train.run_folder import LAST, PREVIOUS
 
 _MEND = "another --out, with --from one of the run's .safetensors files"
@@ -22,8 +22,8 @@ class WholeFile(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it; the one that was there stays as `previous.ckpt`. Reads one
     without running code in it, for the folder of a run may be anybody's.
 
-    Lightning's own way to write leads through TMPDIR: from another file system the file is copied over the only good one,
-    and a kill or a full disk in between tears it.
+    Lightning's own way to write leads through TMPDIR: from another file system the file is copied over the only good
+    one, and a kill or a full disk in between tears it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -48,10 +48,8 @@ class WholeFile(TorchCheckpointIO):
         try:
             found = load_harmless(Path(path))
         except Exception as error:  # of pickle or zip
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise SegtoolError(
-                f"not readable as a state of training ({reason[:200]})", where=path, mend=_MEND
-            ) from error
+            what = f"not readable as a state of training ({why_unreadable(error)})"
+            raise SegtoolError(what, where=path, mend=_MEND) from error
         if not isinstance(found, dict) or not {"state_dict", "loops", "pytorch-lightning_version"} <= found.keys():
             raise SegtoolError("not a state of training", where=path, mend=_MEND)
         return found
