@@ -48,7 +48,9 @@ def naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., Any
 
 
 def segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[..., list[Any]]:
-    def segment(path: str | None, opacity: float, only: list[int], chosen: str, other: str) -> list[Any]:
+    def segment(
+        path: str | None, opacity: float, only: list[int], chosen: str, other: str, after_context: bool = False
+    ) -> list[Any]:
         if path is None:
             raise refusal("Upload an image first.")
         try:
@@ -62,14 +64,14 @@ def segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[...,
             # The path is the server's temporary file, of no use to the person.
             raise refusal(error.what) from error
         result = Result(image, prediction, seconds, second, (chosen, other), read - start)
-        return _answers(result, models[chosen].card, opacity, only)
+        return _answers(result, models[chosen].card, opacity, only, after_context)
 
     return segment
 
 
-def _answers(result: Result, card: ModelCard, opacity: float, only: list[int]) -> list[Any]:
+def _answers(result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool) -> list[Any]:
     start = time.perf_counter()
-    drawn = _drawn(result, card, opacity, only)
+    drawn = _drawn(result, card, opacity, only, after_context)
     choices = legend_choices(card, result.prediction.labels)
     heat, numbers = confidence_map(result), areas(result, card)
     line = _timing(result, time.perf_counter() - start)
@@ -87,14 +89,16 @@ def if_uploaded(segment: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
 def retuner(tuner: Tuner) -> Callable[..., list[Any]]:
     """The image under other parameters of the CRF; the network has seen it."""
 
-    def retune(result: Result | None, opacity: float, only: list[int], *parameters: float) -> list[Any]:
+    def retune(
+        result: Result | None, opacity: float, only: list[int], after_context: bool, *parameters: float
+    ) -> list[Any]:
         if result is None:
             return [gr.skip()] * 8
         assert tuner.card.crf is not None
         start = time.perf_counter()
         prediction = tuner.predict(result.image, changed(tuner.card.crf, *parameters))
         seconds = time.perf_counter() - start
-        return _answers(Result(result.image, prediction, seconds, read=0.0), tuner.card, opacity, only)
+        return _answers(Result(result.image, prediction, seconds, read=0.0), tuner.card, opacity, only, after_context)
 
     return retune
 
@@ -118,21 +122,25 @@ def measurer(stages: Mapping[str, Stages]) -> Callable[..., str]:
 
 
 def redrawer(card: ModelCard) -> Callable[..., list[Any]]:
-    def redraw(result: Result | None, opacity: float, only: list[int]) -> list[Any]:
-        return [gr.skip(), gr.skip()] if result is None else _drawn(result, card, opacity, only)
+    def redraw(result: Result | None, opacity: float, only: list[int], after_context: bool) -> list[Any]:
+        return [gr.skip(), gr.skip()] if result is None else _drawn(result, card, opacity, only, after_context)
 
     return redraw
 
 
-def _drawn(result: Result, card: ModelCard, opacity: float, only: list[int]) -> list[Any]:
+def _drawn(result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool) -> list[Any]:
     """The slider with its pictures, and the links to the files."""
-    label = slider_label(card) if result.other is None else f"{result.names[0]} | {result.names[1]}, differences red"
-    pictures = before_and_after(result, card, opacity, only)
+    label = slider_label(card, after_context)
+    if result.other is not None:
+        label = f"{result.names[0]} | {result.names[1]}, differences red"
+    pictures = before_and_after(result, card, opacity, only, after_context)
     return [gr.update(value=pictures, label=label), download_links(result, card, opacity)]
 
 
-def slider_label(card: ModelCard) -> str:
-    return "Before the CRF | after the CRF" if card.crf is not None else "Image | labels"
+def slider_label(card: ModelCard, after_context: bool = False) -> str:
+    if after_context:
+        return "After the contextual CRF | after the dense CRF"
+    return "Before the CRF | after the CRF" if card.has_crf else "Image | labels"
 
 
 def _timing(result: Result, drawing: float) -> str:

@@ -122,6 +122,10 @@ def _one_image(
             )
             button = gr.Button("Segment", variant="primary")
             opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels", elem_id="opacity")
+            both = card.context is not None and card.crf is not None
+            after_context = gr.Checkbox(
+                False, label="Left: after the contextual CRF", visible=both, elem_id="after_context"
+            )
             if tuner is not None and tuner.card.crf is not None:
                 with gr.Accordion("CRF, in PyTorch", open=False, elem_id="crf"):
                     parameters = sliders(tuner.card.crf)
@@ -141,7 +145,7 @@ def _one_image(
         gr.Examples([str(examples / path) for path in find(examples).images[:8]], upload)
     shown = [slider, downloads]
     segment = segmenter(models, max_pixels)
-    inputs = [upload, opacity, only, chosen, other]
+    inputs = [upload, opacity, only, chosen, other, after_context]
     outputs = [result, *shown, timing, only, style, heat, numbers]
     gr.on([chosen.input, other.input], if_uploaded(segment), inputs, outputs, api_visibility="private")
     gr.on(
@@ -153,13 +157,15 @@ def _one_image(
         api_description="Segments an image file; the last of the answers holds the area of each class.",
     )
     # The model is not asked again for what is only drawn differently.
-    gr.on([opacity.release, only.input], redrawer(card), [result, opacity, only], shown, api_visibility="private")
+    look = [result, opacity, only, after_context]
+    redrawn = [opacity.release, only.input, after_context.input]
+    gr.on(redrawn, redrawer(card), look, shown, api_visibility="private")
     measure.click(measurer(stages), [result, chosen], parts, api_visibility="private")
     if tuner is not None and tuner.card.crf is not None:
         gr.on(
             [parameter.input for parameter in parameters],
             retuner(tuner),
-            [result, opacity, only, *parameters],
+            [*look, *parameters],
             outputs,
             api_visibility="private",
             trigger_mode="always_last",  # live, but not one answer for every pixel that the mouse moves
@@ -173,6 +179,8 @@ def _heading(card: ModelCard) -> str:
     if card.validation is not None:
         best = card.validation.after_crf or card.validation.before_crf
         text += f", validation mIoU {100 * best.miou:.1f} %"
+    if card.context is not None:
+        text += f", contextual CRF with {card.context.iterations} mean-field iterations"
     if card.crf is not None:
-        text += f", CRF with {card.crf.iterations} mean-field iterations"
+        text += f", dense CRF with {card.crf.iterations} mean-field iterations"
     return text

@@ -34,7 +34,9 @@ class Result(NamedTuple):
     read: float = 0.0
 
 
-def before_and_after(result: Result, card: ModelCard, opacity: float, only: list[int]) -> tuple[RGB, RGB]:
+def before_and_after(
+    result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool = False
+) -> tuple[RGB, RGB]:
     """The image under the labels before and after the CRF; without a CRF, the image alone and under its labels.
 
     With another model's answer: under the labels of both, where they differ in red on the second.
@@ -42,6 +44,7 @@ def before_and_after(result: Result, card: ModelCard, opacity: float, only: list
     Args:
         opacity: of the labels, 0..1.
         only: class ids to show; all if empty.
+        after_context: whether the first is after the contextual CRF, where there is a dense one too.
     """
     prediction = result.prediction
     if result.other is not None:
@@ -52,7 +55,9 @@ def before_and_after(result: Result, card: ModelCard, opacity: float, only: list
     after = _overlay(result.image, prediction.labels, card, opacity, only)
     if prediction.unary_labels is None:
         return result.image, after
-    return _overlay(result.image, prediction.unary_labels, card, opacity, only), after
+    between = prediction.context_labels if after_context else None
+    before = prediction.unary_labels if between is None else between
+    return _overlay(result.image, before, card, opacity, only), after
 
 
 def _overlay(image: RGB, labels: np.ndarray, card: ModelCard, opacity: float, only: list[int]) -> RGB:

@@ -22,7 +22,7 @@ def training_curves(history: Path) -> Figure:
     for stage in dict.fromkeys(row["stage"] for row in rows):
         points = [(i + 1, row) for i, row in enumerate(rows) if row["stage"] == stage]
         left.plot([i for i, _ in points], [row["loss"] for _, row in points], marker=".", label=stage)
-    for key, label in (("before_crf", "before CRF"), ("after_crf", "after CRF")):
+    for key, label in (("before_crf", "before CRF"), ("after_context", "after context"), ("after_crf", "after CRF")):
         points = [(i + 1, row) for i, row in enumerate(rows) if row.get(key)]
         if points:
             right.plot([i for i, _ in points], [100 * row[key]["miou"] for _, row in points], marker="o", label=label)

@@ -22,11 +22,29 @@ Progress = Callable[[int, int], None]
 TakeRow = Callable[[Row], object]
 
 
-class ScoredImage(NamedTuple):
-    """One image: what was counted before and after the CRF (None without one), and its row of the table."""
+class StageCounts(NamedTuple):
+    """What was counted of the same images.
+
+    Attributes:
+        before: of the network alone, or of a model without a CRF.
+        context: between the contextual and the dense CRF; None for a model without either.
+        after: of the whole model; None without a CRF.
+    """
 
     before: Counts
+    context: Counts | None
     after: Counts | None
+
+    @property
+    def final(self) -> Counts:
+        """Counts of the whole model."""
+        return self.after or self.before
+
+
+class ScoredImage(NamedTuple):
+    """One image: what was counted, and its row of the table."""
+
+    counts: "StageCounts"
     row: Row
 
 
@@ -36,10 +54,9 @@ class Evaluation:
 
     Attributes:
         names: of the classes.
-        before: counts of the network alone, or of a model without a CRF.
-        after: counts of the whole model; None without a CRF.
-        boundary_before, boundary_after: boundary F at each tolerance, as the mean over the images; see `SetScores` for
-            that of all boundaries together.
+        before, context, after: see `StageCounts`.
+        boundary_before, boundary_context, boundary_after: boundary F at each tolerance, as the mean over the images;
+            see `SetScores` for that of all boundaries together.
         mious: of each image, in the dataset's order; NaN where nothing is labelled.
         crf_gains: what the CRF added to each; empty without one.
     """
@@ -48,7 +65,9 @@ class Evaluation:
     before: Counts
     after: Counts | None
     bootstrap: Bootstrap
+    context: Counts | None = None
     boundary_before: MeanOverImages = field(default_factory=lambda: MeanOverImages(len(TOLERANCES)))
+    boundary_context: MeanOverImages = field(default_factory=lambda: MeanOverImages(len(TOLERANCES)))
     boundary_after: MeanOverImages = field(default_factory=lambda: MeanOverImages(len(TOLERANCES)))
     mious: array = field(default_factory=lambda: array("d"))
     crf_gains: array = field(default_factory=lambda: array("d"))
@@ -70,9 +89,13 @@ class Evaluation:
 
     def add(self, image: ScoredImage) -> None:
         """Adds the image that comes next."""
-        before, after, row = image
+        (before, context, after), row = image
         self.before += before
         self.boundary_before.add(image_boundary_f(before))
+        if context is not None:
+            self.context = self.context or Counts.zeros(len(self.names))
+            self.context += context
+            self.boundary_context.add(image_boundary_f(context))
         if after is not None:
             self.after = self.after or Counts.zeros(len(self.names))
             self.after += after
@@ -81,15 +104,31 @@ class Evaluation:
         self.bootstrap.add(self.images, _margins(before), _margins(after or before))
         self.mious.append(row["miou"])
 
+    @property
+    def columns(self) -> dict[str, tuple[Counts, MeanOverImages]]:
+        """What there is of before_crf, after_context and after_crf, or value for a model without a CRF: counts, and
+        boundary F as the mean over images."""
+        if self.after is None:
+            return {"value": (self.before, self.boundary_before)}
+        context = {} if self.context is None else {"after_context": (self.context, self.boundary_context)}
+        return {
+            "before_crf": (self.before, self.boundary_before),
+            **context,
+            "after_crf": (self.after, self.boundary_after),
+        }
+
     def scores(self) -> tuple[SetScores, SetScores | None]:
-        """Before and after the CRF."""
+        """Of the network alone and of the whole model; None without a CRF."""
         return set_scores(self.before), set_scores(self.after) if self.after else None
 
     def validation_scores(self) -> ValidationScores:
         """As the model card holds them."""
-        before, after = self.scores()
+        found = {name: card_scores(set_scores(counts)) for name, (counts, _) in self.columns.items()}
         return ValidationScores(
-            before_crf=card_scores(before), after_crf=card_scores(after) if after else None, images=self.images
+            before_crf=found.get("before_crf") or found["value"],
+            after_context=found.get("after_context"),
+            after_crf=found.get("after_crf"),
+            images=self.images,
         )
 
 
@@ -134,17 +173,20 @@ def score_image(predictor: Predictor, dataset: SegmentationDataset, index: int) 
     sample = dataset.load(index)
     prediction = predictor(sample.image)
     names = [c.name for c in dataset.classes]
-    before, after = count_prediction(prediction, sample.labels, len(names))
-    return ScoredImage(before, after, image_row(dataset.identifier(index), names, prediction, before, after))
+    counts = count_prediction(prediction, sample.labels, len(names))
+    return ScoredImage(counts, image_row(dataset.identifier(index), names, prediction, *counts))
 
 
-def count_prediction(prediction: Prediction, labels: NDArray[np.uint8], classes: int) -> tuple[Counts, Counts | None]:
-    """Counts before and after the CRF; without one, of the model and None."""
+def count_prediction(prediction: Prediction, labels: NDArray[np.uint8], classes: int) -> StageCounts:
+    """Counts of one image."""
     truth = Truth(labels, classes, TOLERANCES)
     final = count_image(prediction.labels, truth, prediction.confidence)
     if prediction.unary_labels is None:
-        return final, None
-    return count_image(prediction.unary_labels, truth, prediction.unary_confidence), final
+        return StageCounts(final, None, None)
+    before = count_image(prediction.unary_labels, truth, prediction.unary_confidence)
+    if prediction.context_labels is None:
+        return StageCounts(before, None, final)
+    return StageCounts(before, count_image(prediction.context_labels, truth, prediction.context_confidence), final)
 
 
 def _margins(counts: Counts) -> NDArray[np.int64]:

@@ -71,9 +71,9 @@ def examine_image(predictor: Predictor, dataset: SegmentationDataset, index: int
     sample, names = dataset.load(index), [c.name for c in dataset.classes]
     # Probabilities are not looked at, and are most of what would travel between processes.
     prediction = predictor(sample.image)._replace(probabilities=None)
-    before, after = count_prediction(prediction, sample.labels, len(names))
-    row = image_row(dataset.identifier(index), names, prediction, before, after)
+    counts = count_prediction(prediction, sample.labels, len(names))
+    row = image_row(dataset.identifier(index), names, prediction, *counts)
     blame = None
     if row.get("crf_gain", 0.0) < 0 and hasattr(predictor, "labels_by_kernel"):
         blame = blame_kernels(sample.labels, prediction, predictor.labels_by_kernel(sample.image), len(names))
-    return Examined(index, row, sample, prediction, after or before, diagnose(sample, prediction, len(names)), blame)
+    return Examined(index, row, sample, prediction, counts.final, diagnose(sample, prediction, len(names)), blame)

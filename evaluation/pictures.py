@@ -9,7 +9,7 @@ _OPACITY = 0.75
 
 
 def pictures_of(sample: Sample, prediction: Prediction, colors: list[tuple[int, int, int]]) -> dict[str, RGB]:
-    """The image, its truth, and the labels over the image: before and after the CRF where there is one.
+    """The image, its truth, and the labels over the image: before and after each CRF.
 
     Returns:
         each uint8 [H,W,3] under its caption, in the order in which they are shown.
@@ -18,4 +18,7 @@ def pictures_of(sample: Sample, prediction: Prediction, colors: list[tuple[int, 
     found = {"prediction": prediction.labels}
     if prediction.unary_labels is not None:
         found = {"before CRF": prediction.unary_labels, "after CRF": prediction.labels}
+        if prediction.context_labels is not None:
+            between = {"after context": prediction.context_labels}
+            found = {"before CRF": prediction.unary_labels, **between, "after CRF": prediction.labels}
     return pictures | {name: overlay(sample.image, labels, colors, _OPACITY) for name, labels in found.items()}

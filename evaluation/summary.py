@@ -21,11 +21,7 @@ def write_summary(found: Evaluation, path: Path, **about: Any) -> None:
     Args:
         about: what else the file is to say, such as the model.
     """
-    sides = {"before_crf": _side(found.before, found.boundary_before, found.names)}
-    if found.after:
-        sides["after_crf"] = _side(found.after, found.boundary_after, found.names)
-    else:
-        sides = {"value": sides["before_crf"]}
+    sides = {name: _side(*column, found.names) for name, column in found.columns.items()}
     names = ("before_crf", "after_crf", "difference") if found.after else ("value",)
     intervals = dict(zip(names, ([*i] for i in found.bootstrap.miou()), strict=False))
     record = {
@@ -64,4 +60,6 @@ def class_table(found: Evaluation) -> "pd.DataFrame":
     columns = {"iou": scores.iou, "precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
     if found.after is not None:
         columns["iou_before_crf"] = class_scores(found.before).iou
+    if found.context is not None:
+        columns["iou_after_context"] = class_scores(found.context).iou
     return pd.DataFrame(columns, index=pd.Index(found.names, name="class"))

@@ -18,14 +18,22 @@ _ROW_GROUP = 256  # rows that are written together
 _COLUMN_TYPES = {"image": "string", "width": "int64", "height": "int64"}
 
 
-def image_row(name: str, names: list[str], prediction: Prediction, before: Counts, after: Counts | None) -> Row:
+def image_row(
+    name: str,
+    names: list[str],
+    prediction: Prediction,
+    before: Counts,
+    context: Counts | None = None,
+    after: Counts | None = None,
+) -> Row:
     """The scores of one image.
 
     Args:
         name: of the image.
         names: of the classes.
         prediction: what the model answered.
-        before, after: counts before and after the CRF; without a CRF `before` is all there is.
+        before, context, after: counts of the network, between its CRFs, and of the whole model; without a CRF `before`
+            is all there is.
 
     Returns:
         Numbers by column; NaN where a score does not exist for this image.
@@ -40,6 +48,8 @@ def image_row(name: str, names: list[str], prediction: Prediction, before: Count
     if after is not None:
         row["miou_before_crf"] = _mean(class_iou(before))
         row["crf_gain"] = row["miou"] - row["miou_before_crf"]
+    if context is not None:
+        row["miou_after_context"] = _mean(class_iou(context))
     return row | {f"iou_{n}": float(v) for n, v in zip(names, scores.iou, strict=True)}
 
 

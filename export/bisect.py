@@ -100,9 +100,10 @@ def torch_tensors(segmenter: Segmenter, image: NDArray[np.uint8]) -> Tensors:
         found[_INPUT] = inputs[0].clone()
 
     handles = [segmenter.network.register_forward_pre_hook(keep_input)]
-    for name, module in segmenter.network.named_modules():
-        if name and not any(module.children()):
-            handles.append(module.register_forward_hook(keep(f"network/{name.replace('.', '/')}")))
+    for part, root in ((segmenter.network, "network"), (segmenter.context, "context")):
+        for name, module in () if part is None else part.named_modules():
+            if name and not any(module.children()):
+                handles.append(module.register_forward_hook(keep(f"{root}/{name.replace('.', '/')}")))
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     steps = _CrfSteps()
     try:

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from segtool.crf import plain
-from segtool.train.networks import Segmenter
+from segtool.train.networks import Segmenter, SegmenterLogits
 
 INPUT = "image"
 
 
 class DeployedGraph(nn.Module):
-    """image uint8 [N,H,W,3] RGB to labels uint8 [N,H,W], confidence float32 [N,H,W], unary_labels (with a
-    CRF) uint8 [N,H,W] and, if asked for, probabilities float32 [N,C,H,W]."""
+    """image uint8 [N,H,W,3] RGB to labels uint8 [N,H,W], confidence float32 [N,H,W], with a CRF unary_labels uint8
+    [N,H,W], with a contextual and a dense CRF context_labels uint8 [N,H,W], and, if asked for, probabilities float32
+    [N,C,H,W]."""
 
     def __init__(self, segmenter: Segmenter, probabilities: bool = False) -> None:
         super().__init__()
@@ -21,16 +22,26 @@ class DeployedGraph(nn.Module):
     def output_names(self) -> list[str]:
         """Names of what forward returns, in order."""
         names = ["labels", "confidence"]
-        names += ["unary_labels"] * (self.segmenter.crf is not None)
+        names += ["unary_labels"] * self._has_crf + ["context_labels"] * self._has_both
         return names + ["probabilities"] * self.probabilities
 
+    @property
+    def _has_crf(self) -> bool:
+        return self.segmenter.context is not None or self.segmenter.crf is not None
+
+    @property
+    def _has_both(self) -> bool:
+        return self.segmenter.context is not None and self.segmenter.crf is not None
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        unary, refined = self.segmenter(image.float().permute(0, 3, 1, 2))
-        probabilities = plain.softmax(refined)
+        logits: SegmenterLogits = self.segmenter(image.float().permute(0, 3, 1, 2))
+        probabilities = plain.softmax(logits.refined)
         confidence, labels = probabilities.max(1)
         outputs = [_bytes(labels), confidence]
-        if self.segmenter.crf is not None:
-            outputs.append(_bytes(unary.argmax(1)))
+        if self._has_crf:
+            outputs.append(_bytes(logits.unary.argmax(1)))
+        if self._has_both:
+            outputs.append(_bytes(logits.contextual.argmax(1)))
         return (*outputs, probabilities) if self.probabilities else tuple(outputs)
 
 

@@ -1,4 +1,4 @@
-"""Mixed precision, decided before the graph is written: the network in float16, all else in float32."""
+"""Mixed precision, decided before the graph is written: convolutions in float16, all else in float32."""
 
 from typing import Any
 
@@ -8,13 +8,19 @@ from segtool.train.networks import Segmenter
 
 
 def halve(segmenter: Segmenter) -> None:
-    """Puts the network of a segmenter in float16 between two casts, so that the exported graph is strongly typed.
+    """Puts the network of a segmenter, and the potentials of its contextual CRF, in float16 between casts, so that the
+    exported graph is strongly typed.
 
     The normalisation before it, softmax and CRF after it stay in float32: the kernels are functions of differences of
     levels, and the mean field adds up many small messages.
     """
     # Hooks rather than a module around it: the names of its parts, which become names of nodes, stay.
     segmenter.network.half()
+    if segmenter.context is not None:
+        potential = segmenter.context.potential
+        for layer in potential.children():
+            layer.half()
+        potential.relation = nn.Parameter(potential.relation.half())
     segmenter.network.register_forward_pre_hook(_to_half)
     segmenter.network.register_forward_hook(_to_single)
 

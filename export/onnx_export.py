@@ -17,7 +17,7 @@ from segtool.export.file_check import check_file, expected_batches
 from segtool.export.graph import INPUT, DeployedGraph
 from segtool.export.half import halve
 from segtool.export.int8 import Target, quantize_network
-from segtool.export.network import Placeholder, fill_placeholder
+from segtool.export.network import PlaceholderSegmenter, fill_placeholder
 from segtool.export.operators import DOMAIN, VERSION, translation_table
 from segtool.export.save import save_onnx
 from segtool.export.tidy import tidy
@@ -49,12 +49,12 @@ def export_onnx(
     Args:
         run: run folder or `.safetensors`.
         out: the `.onnx` file to write.
-        iterations: mean-field iterations; the card's own when not given.
+        iterations: mean-field iterations of the dense CRF; the card's own when not given.
         size: fixed (height, width); dynamic when not given.
         probabilities: also output all class probabilities.
-        fp16: the network in float16; the CRF has float32 in any case.
+        fp16: convolutions in float16; mean field has float32 in any case.
         int8: the network in 8 bits, by Q/DQ nodes.
-        crf: False leaves the CRF out, for engines that cannot run it; the labels are then the network's own.
+        crf: False leaves the dense CRF out, for engines that cannot run it; the labels are then those before it.
 
     Returns:
         The card that the file holds.
@@ -95,10 +95,10 @@ def _traced(segmenter: Segmenter, classes: int, probabilities: bool, size: tuple
     height, width = size or (96, 64)
     # Batch 2: a batch of one would be taken for a constant.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    graph = DeployedGraph(Segmenter(Placeholder(classes), segmenter.contract, segmenter.crf), probabilities)
+    graph = DeployedGraph(PlaceholderSegmenter(segmenter, classes), probabilities)
     translations = translation_table() | network.translations()
     model = trace(graph, [example], [dims], inputs=[INPUT], outputs=graph.output_names, translations=translations)
-    fill_placeholder(model, segmenter.network, segmenter.stride)
+    fill_placeholder(model, segmenter, classes)
     tidied = tidy(model)
     tidied.producer_name = "segtool"
     return tidied

@@ -58,9 +58,10 @@ def verify(
     backends = _backends(model)
     segmenter, card = load_segmenter(run)
     deployed = backends[0].card
-    if deployed.classes != card.classes or (deployed.crf is not None and card.crf is None):
+    other_crf = deployed.context != card.context or (deployed.crf is not None and card.crf is None)
+    if deployed.classes != card.classes or other_crf:
         raise SegtoolError("the file was exported from another model", where=model)
-    if deployed.crf is None:  # the network of a run with one may be exported alone
+    if deployed.crf is None:  # a run with one may be exported without it
         segmenter.crf = None
     reference = TorchPredictor(segmenter, deployed.crf.iterations if deployed.crf else None)
     comparisons = [Comparison(len(card.classes)) for _ in backends]

@@ -45,8 +45,8 @@ class Backend(Protocol):
         """Runs a batch uint8 [N,H,W,3]. May be called from several threads.
 
         Returns:
-            labels uint8 [N,H,W], confidence float32 [N,H,W]; unary_labels uint8 [N,H,W] with a CRF; probabilities
-            float32 [N,C,H,W] if they were exported.
+            labels uint8 [N,H,W], confidence float32 [N,H,W]; unary_labels uint8 [N,H,W] with a CRF; context_labels
+            uint8 [N,H,W] with a contextual and a dense one; probabilities float32 [N,C,H,W] if they were exported.
 
         Raises:
             SegtoolError: it cannot be run; out of memory, for one. The backend stays usable.

@@ -85,4 +85,5 @@ class Model:
 
 def _prediction(outputs: Outputs, index: int) -> Prediction:
     one = {name: values[index] for name, values in outputs.items()}
-    return Prediction(one["labels"], one["confidence"], one.get("unary_labels"), one.get("probabilities"))
+    before = {name: one.get(name) for name in ("unary_labels", "context_labels", "probabilities")}
+    return Prediction(one["labels"], one["confidence"], **before)

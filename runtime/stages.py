@@ -1,4 +1,4 @@
-"""Where the time of a run goes: the image's preparation, the network, the CRF, the rest."""
+"""Where the time of a run goes: the image's preparation, network, contextual CRF, dense CRF, the rest."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segtool.errors import SegtoolError
 from segtool.runtime.onnx_runtime import Device, OnnxRuntimeBackend
 
-STAGES = ("input", "network", "crf", "output")
+STAGES = ("input", "network", "context", "crf", "output")
 
 
 def stage_shares(

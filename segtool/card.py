@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from segtool.errors import SegtoolError, printable
 from segtool.stored import misfit
 
-SCHEMA_VERSION = 2  # 1: before the CRF's logits were normalised
+SCHEMA_VERSION = 3  # 2: before the contextual CRF; 1: before the dense CRF's logits were normalised
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -17,6 +17,8 @@ Text = Annotated[str, AfterValidator(printable)]  # it may come from anywhere, a
 Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
 _LARGEST_STRIDE, MOST_ITERATIONS, WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
+_MOST_OFFSETS, _MOST_CHANNELS, _FARTHEST = 1024, 65_536, 1024
+Step = Annotated[int, Field(ge=-_FARTHEST, le=_FARTHEST)]
 
 
 class _Strict(BaseModel):
@@ -69,6 +71,33 @@ class CrfCard(_Strict):
         return self
 
 
+class ContextCard(_Strict):
+    """A contextual CRF: its graph, and the sizes of the network that gives its potentials. The weights lie beside the
+    card in a checkpoint, and in the graph of an exported model.
+
+    `stride` is the side of a place of its coarse map in pixels, `feature_stride` that of the network's features, which
+    have `features` channels; `reads_logits`: whether the logits are the features. `offsets` are (rows down, columns
+    right) from the first to the second place of an edge, in places. `temperature` divides the logits with the message,
+    where no dense CRF follows.
+    """
+
+    stride: int = Field(ge=1, le=_LARGEST_STRIDE)
+    features: int = Field(ge=1, le=_MOST_CHANNELS)
+    feature_stride: int = Field(ge=1, le=_LARGEST_STRIDE)
+    reads_logits: bool = False
+    offsets: list[tuple[Step, Step]] = Field(min_length=1, max_length=_MOST_OFFSETS)
+    hidden: int = Field(ge=1, le=_MOST_CHANNELS)
+    tables: int = Field(ge=1, le=_MOST_CHANNELS)
+    iterations: int = Field(ge=1, le=MOST_ITERATIONS)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _places_hold_whole_features(self) -> "ContextCard":
+        if self.stride % self.feature_stride:
+            raise ValueError(f"stride {self.stride} is no multiple of feature_stride {self.feature_stride}")
+        return self
+
+
 class TrainedOn(_Strict):
     """The training data: `fingerprint` is the SHA-256 of the sorted file list."""
 
@@ -87,9 +116,11 @@ class Scores(_Strict):
 
 
 class ValidationScores(_Strict):
-    """Scores of the unary network and of the whole model, on the same images."""
+    """Scores on the same images: of the network alone; of the whole model, where it has a CRF; and between its
+    contextual and its dense CRF, where it has both."""
 
     before_crf: Scores
+    after_context: Scores | None = None
     after_crf: Scores | None
     images: int
 
@@ -117,12 +148,13 @@ class ParityRecord(_Strict):
 class ModelCard(_Strict):
     """Everything that an artifact says of itself."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     architecture: Text
     encoder: Text
     classes: list[ClassInfo] = Field(min_length=1, max_length=255)
     ignore_index: int = 255
     input: InputContract = InputContract()
+    context: ContextCard | None = None
     crf: CrfCard | None = None
     precision: Literal["float32", "float16", "int8"] = "float32"
     trained_on: TrainedOn
@@ -135,11 +167,13 @@ class ModelCard(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, data: Any) -> Any:
-        """A model of schema version 1 goes on giving what it gave: its CRF scales logits as they come."""
-        if not isinstance(data, dict) or data.get("schema_version") != 1:
+        """A model of an older schema goes on giving what it gave: in version 1 its CRF scales logits as they come."""
+        if not isinstance(data, dict) or data.get("schema_version") not in (1, 2):
             return data
         crf = data.get("crf")
-        return {**data, "schema_version": 2, "crf": {**crf, "normalize_unary": False} if isinstance(crf, dict) else crf}
+        if data["schema_version"] == 1 and isinstance(crf, dict):
+            crf = {**crf, "normalize_unary": False}
+        return {**data, "schema_version": SCHEMA_VERSION, "crf": crf}
 
     @model_validator(mode="after")
     def _classes_fit(self) -> "ModelCard":
@@ -148,6 +182,11 @@ class ModelCard(_Strict):
         if self.crf is not None and len(self.crf.unary_scale) != len(self.classes):
             raise ValueError(f"the CRF has {len(self.crf.unary_scale)} classes, the model {len(self.classes)}")
         return self
+
+    @property
+    def has_crf(self) -> bool:
+        """Whether the labels are other than the network's own."""
+        return self.context is not None or self.crf is not None
 
     @property
     def colors(self) -> list[tuple[int, int, int]]:
@@ -165,8 +204,9 @@ class ModelCard(_Strict):
 
 
 def without_crf(card: ModelCard) -> ModelCard:
-    """The card of a model's network alone."""
-    scores = card.validation and card.validation.model_copy(update={"after_crf": None})
+    """The card of a model without its dense CRF."""
+    found = card.validation
+    scores = found and found.model_copy(update={"after_crf": found.after_context, "after_context": None})
     return card.model_copy(update={"crf": None, "validation": scores})
 
 

@@ -12,10 +12,12 @@ class Prediction(NamedTuple):
     Attributes:
         labels: uint8 [H,W], class ids.
         confidence: float32 [H,W], probability of the winning class.
-        unary_labels: uint8 [H,W], class ids before the CRF; None for a model without one.
+        unary_labels: uint8 [H,W], class ids of the network alone, before any CRF; None for a model without one.
         probabilities: float32 [C,H,W]; None unless the backend was asked for them.
-        unary_confidence: float32 [H,W], probability of the winning class before the CRF; None without a CRF, and from
+        unary_confidence: float32 [H,W], probability of the winning class before any CRF; None without a CRF, and from
             an exported model, which does not give it.
+        context_labels, context_confidence: the same between the contextual and the dense CRF; None for a model without
+            either.
     """
 
     labels: NDArray[np.uint8]
@@ -23,3 +25,5 @@ class Prediction(NamedTuple):
     unary_labels: NDArray[np.uint8] | None = None
     probabilities: NDArray[np.float32] | None = None
     unary_confidence: NDArray[np.float32] | None = None
+    context_labels: NDArray[np.uint8] | None = None
+    context_confidence: NDArray[np.float32] | None = None

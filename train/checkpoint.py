@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safetensors.torch import save, save_file
 
 from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn
+from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
 from segtool.files import atomic_path
@@ -18,8 +19,9 @@ from segtool.stored import misfit
 from segtool.train.checkpoint_file import checkpoint_path, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
 from segtool.train.networks import Segmenter
+from segtool.train.networks.features import check_features
 from segtool.train.networks.sources import resolved
-from segtool.train.networks.state_dict import CRF_PREFIX
+from segtool.train.networks.state_dict import CONTEXT_PREFIX, CRF_PREFIX
 from segtool.train.networks.stored import build_stored
 
 _PACKAGES = ("segtool", "torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning")
@@ -37,10 +39,11 @@ def make_card(
     config = config.model_copy(update={"model": model})
     return ModelCard(
         architecture=model.architecture if "python:" not in model.source else model.source,
-        encoder=model.encoder if model.source == "smp" else "",
+        encoder=model.encoder if model.source == "smp" or model.architecture == "FeatMapNet" else "",
         classes=classes,
         ignore_index=ignore_index,
         input=InputContract(),
+        context=segmenter.context.to_card() if segmenter.context is not None else None,
         crf=segmenter.crf.to_card() if segmenter.crf is not None else None,
         trained_on=trained_on,
         seed=config.seed,
@@ -50,10 +53,11 @@ def make_card(
 
 
 def save_checkpoint(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
-    """Writes the weights of network and CRF with the card inside, atomically."""
+    """Writes the weights of network and CRFs with the card inside, atomically."""
     state = segmenter.network.state_dict()
-    if segmenter.crf is not None:
-        state |= {CRF_PREFIX + name: tensor for name, tensor in segmenter.crf.state_dict().items()}
+    for prefix, crf in ((CONTEXT_PREFIX, segmenter.context), (CRF_PREFIX, segmenter.crf)):
+        if crf is not None:
+            state |= {prefix + name: tensor for name, tensor in crf.state_dict().items()}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
     metadata = {METADATA_KEY: card.to_json()}
     metadata[DIGEST_KEY] = bytes_digest(save(tensors, metadata))
@@ -71,12 +75,16 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     # Its weights are in the file, whatever it was started from.
     network = build_stored(model_config(card).model_copy(update={"weights": None}), len(card.classes), path)
     tensors = _tensors(path)
-    of_crf = {name.removeprefix(CRF_PREFIX): tensors.pop(name) for name in list(tensors) if name.startswith(CRF_PREFIX)}
+    of_crf, of_context = _taken(tensors, CRF_PREFIX), _taken(tensors, CONTEXT_PREFIX)
     _load(network, tensors, path)
     crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
     if crf is not None and of_crf:  # a checkpoint of card schema 1 has the CRF in its card alone
         _load(crf, of_crf, path)
-    return Segmenter(network, card.input, crf).eval(), card
+    context = ContextualCRF(len(card.classes), card.context) if card.context is not None else None
+    if context is not None:
+        check_features(network, context.card, len(card.classes), path)
+        _load(context, of_context, path)
+    return Segmenter(network, card.input, crf, context).eval(), card
 
 
 def model_config(card: ModelCard) -> ModelConfig:
@@ -92,6 +100,11 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         raise SegtoolError("the file is damaged, it is not what was written", where=path, mend="copy it again")
     with safetensors.safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _taken(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Takes the tensors of a part out, without the prefix of their names."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 def _load(part: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

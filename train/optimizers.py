@@ -16,10 +16,16 @@ _PLATEAU_METRIC = "miou"
 
 def network_groups(network: nn.Module, rate: float) -> Groups:
     """The weights of a network at a rate; norms and biases, which have one axis, without weight decay."""
-    weights = list(network.parameters())
+    return weight_groups(network, rate, "network", "norms_and_biases")
+
+
+def weight_groups(module: nn.Module, rate: float, name: str, other: str | None = None) -> Groups:
+    """What of a module is trained; `other` names the group of what has one axis, and no weight decay."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    flat = [weight for weight in weights if weight.ndim <= 1]
     groups: Groups = [
-        {"name": "network", "params": [w for w in weights if w.ndim > 1], "lr": rate},
-        {"name": "norms_and_biases", "params": [w for w in weights if w.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        {"name": name, "params": [weight for weight in weights if weight.ndim > 1], "lr": rate},
+        {"name": other or f"{name}_biases", "params": flat, "lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

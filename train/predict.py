@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
 from segtool.train.config.views import WHOLE, Views
-from segtool.train.networks import Segmenter
+from segtool.train.networks import Segmenter, SegmenterLogits
 from segtool.train.views import view_logits
 
 KERNELS = ("spatial", "bilateral")
@@ -32,23 +32,23 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        pixels = self._pixels(image)
-        unary = view_logits(self.segmenter.unary, pixels, self.views)
-        crf = self.segmenter.crf
-        probabilities = (unary if crf is None else crf(unary, pixels, self.iterations)).softmax(1)[0]
+        unary, contextual, refined = self._logits(image)
+        probabilities = refined.softmax(1)[0]
         labels, confidence = winners(probabilities)
-        before = (None, None) if crf is None else winners(unary.softmax(1)[0])
-        return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1])
+        before = (None, None) if refined is unary else winners(unary.softmax(1)[0])
+        both = contextual is not unary and refined is not contextual
+        between = winners(contextual.softmax(1)[0]) if both else (None, None)
+        return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1], *between)
 
     @torch.inference_mode()
     def labels_by_kernel(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
-        """What the labels [H,W] would be if the CRF had only one of its kernels; empty for a model without a CRF."""
+        """What the labels [H,W] would be if the dense CRF had only one of its kernels; empty without a dense CRF."""
         if self.segmenter.crf is None:
             return {}
         pixels = self._pixels(image)
-        unary = view_logits(self.segmenter.unary, pixels, self.views)
+        logits = self._before_crf(pixels)[1]
         return {
-            name: winners(crf(unary, pixels, self.iterations)[0])[0] for name, crf in self._crfs_of_one_kernel.items()
+            name: winners(crf(logits, pixels, self.iterations)[0])[0] for name, crf in self._crfs_of_one_kernel.items()
         }
 
     @cached_property
@@ -60,6 +60,23 @@ class TorchPredictor:
         crfs = {name: DenseCRF.from_card(card.model_copy(update={off[name]: nothing})) for name in KERNELS}
         device = self.segmenter.mean.device
         return {name: crf.to(device).eval() for name, crf in crfs.items()}
+
+    def _logits(self, image: NDArray[np.uint8]) -> SegmenterLogits:
+        pixels = self._pixels(image)
+        unary, contextual = self._before_crf(pixels)
+        crf = self.segmenter.crf
+        return SegmenterLogits(
+            unary, contextual, contextual if crf is None else crf(contextual, pixels, self.iterations)
+        )
+
+    def _before_crf(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of all views together before and after the contextual CRF; the same twice without one."""
+        if self.segmenter.context is None:
+            unary = view_logits(self.segmenter.unary, pixels, self.views)
+            return unary, unary
+        # As one batch: so the network sees each view once.
+        unary, contextual = view_logits(lambda x: torch.cat(self.segmenter.contextual(x)), pixels, self.views).chunk(2)
+        return unary, contextual
 
     def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
         return image_tensor(image, self.segmenter.mean.device)

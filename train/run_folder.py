@@ -20,8 +20,8 @@ from segtool.errors import SegtoolError
 from segtool.files import ensure_folder, write_text
 from segtool.stored import misfit
 from segtool.train.config.extension import extended_stages
-from segtool.train.config.settings import TrainConfig
-from segtool.train.config.stages import STAGES, StageName
+from segtool.train.config.settings import StageName, TrainConfig
+from segtool.train.config.stages import STAGES
 
 Stored = TypeVar("Stored", bound=BaseModel)
 

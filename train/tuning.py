@@ -25,7 +25,7 @@ class CrfTuner:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter.eval()
-        self._unary: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._unary: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
         self._lock = Lock()
 
     @torch.inference_mode()
@@ -33,16 +33,18 @@ class CrfTuner:
         device = self.segmenter.mean.device
         with self._lock:
             pixels = image_tensor(image, device)
-            unary = self._logits(image, pixels)
+            unary, contextual = self._logits(image, pixels)
             crf = DenseCRF.from_card(card.model_copy(update={"learn_widths": False})).to(device)
-            probabilities = crf(unary, pixels).softmax(1)[0]
+            probabilities = crf(contextual, pixels).softmax(1)[0]
         before, before_confidence = winners(unary.softmax(1)[0])
-        return Prediction(*winners(probabilities), before, None, before_confidence)
+        between = (None, None) if contextual is unary else winners(contextual.softmax(1)[0])
+        return Prediction(*winners(probabilities), before, None, before_confidence, *between)
 
-    def _logits(self, image: NDArray[np.uint8], pixels: Tensor) -> Tensor:
+    def _logits(self, image: NDArray[np.uint8], pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Before and after the contextual CRF; the same twice without one."""
         key = image.tobytes() + bytes(str(image.shape), "ascii")
         if key not in self._unary:
-            self._unary[key] = self.segmenter.unary(pixels)
+            self._unary[key] = self.segmenter.contextual(pixels)
             while len(self._unary) > _KEPT:
                 self._unary.popitem(last=False)
         self._unary.move_to_end(key)

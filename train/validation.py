@@ -1,4 +1,7 @@
-"""The scores of a validation, before and after the CRF."""
+"""The scores of a validation, before and after each CRF."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,49 +14,65 @@ from segtool.evaluation.scores import set_scores
 from segtool.train import distributed
 
 
+class StageScores(NamedTuple):
+    """As in `segtool.card.ValidationScores`."""
+
+    before_crf: Scores
+    after_context: Scores | None
+    after_crf: Scores | None
+
+    @property
+    def final(self) -> Scores:
+        """Of the whole model."""
+        return self.after_crf or self.before_crf
+
+
 class Validation:
     """Is reset, fed with one image after the other, and asked for the scores.
 
     Args:
         classes: C.
-        with_crf: whether there is a CRF whose labels are scored too.
     """
 
-    def __init__(self, classes: int, with_crf: bool) -> None:
-        self.classes, self.with_crf = classes, with_crf
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
         self.reset()
 
     def reset(self) -> None:
         """Forgets all images."""
-        self._before, self._after = Counts.zeros(self.classes), Counts.zeros(self.classes)
-        self._found: tuple[Scores, Scores | None] | None = None
+        self._counts: list[Counts] = []  # of the network, and after each CRF
+        self._found: StageScores | None = None
 
-    def add(self, labels: Tensor, unary: Tensor, refined: Tensor | None) -> None:
+    def add(self, labels: Tensor, logits: Sequence[Tensor]) -> None:
         """Counts an image.
 
         Args:
             labels: [1,H,W].
-            unary: logits of the network, [1,C,H,W].
-            refined: logits of Q_T, [1,C,H,W], where there is a CRF.
+            logits: of the network, then after each CRF that there is, each [1,C,H,W].
         """
         self._found = None
         truth = Truth(_on_cpu(labels), self.classes, TOLERANCES)
-        self._before += count_image(_on_cpu(unary.argmax(1)), truth)
-        if refined is not None:
-            self._after += count_image(_on_cpu(refined.argmax(1)), truth)
+        self._counts = self._counts or [Counts.zeros(self.classes) for _ in logits]
+        for counts, found in zip(self._counts, logits, strict=True):
+            counts += count_image(_on_cpu(found.argmax(1)), truth)
 
-    def scores(self) -> tuple[Scores, Scores | None]:
-        """Before and after the CRF (None if there is none), of the images of all processes.
+    def scores(self) -> StageScores:
+        """Of the images of all processes.
 
         The first call after an image adds up what the processes have counted, so all of them have to make it.
         """
         if self._found is None:
-            before, after = Counts.zeros(self.classes), Counts.zeros(self.classes)
-            for counts in distributed.gathered((self._before, self._after)):
-                before += counts[0]
-                after += counts[1]
-            self._found = _scores(before), _scores(after) if self.with_crf else None
+            of_processes = [counts for counts in distributed.gathered(self._counts) if counts]
+            added = [self._sum(counts) for counts in zip(*of_processes, strict=True)] or [self._sum([])]
+            before, *after = (_scores(counts) for counts in added)
+            self._found = StageScores(before, after[0] if len(after) == 2 else None, after[-1] if after else None)
         return self._found
+
+    def _sum(self, counts: Iterable[Counts]) -> Counts:
+        total = Counts.zeros(self.classes)
+        for one in counts:
+            total += one
+        return total
 
 
 def _scores(counts: Counts) -> Scores:

@@ -28,6 +28,8 @@ def evaluation_card(image: Examined, classes: Sequence[ClassInfo]) -> Card:
     layers = {"truth": image.sample.labels, "prediction": image.prediction.labels}
     if image.prediction.unary_labels is not None:
         layers["before CRF"] = image.prediction.unary_labels
+    if image.prediction.context_labels is not None:
+        layers["after context"] = image.prediction.context_labels
     card = base_card(row, image.sample.image, classes) | {
         "kind": failure["kind"] if has_errors else "",
         "errors": errors if has_errors else "",

@@ -62,7 +62,8 @@ def write_report(
         about: what the head says of model and data.
     """
     gains = found.after is not None
-    layers = ["truth", *(["before CRF"] if gains else []), "prediction", "errors"]
+    between = ["after context"] if found.context is not None else []
+    layers = ["truth", *(["before CRF"] if gains else []), *between, "prediction", "errors"]
     shown = f"{len(cards)} of {found.images} images, chosen for what went wrong; all are in images.csv."
     write_page(
         path,

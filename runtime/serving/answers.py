@@ -32,7 +32,7 @@ def encode(prediction: Prediction, card: ModelCard, form: Form) -> tuple[bytes, 
     """The prediction as a file, and its MIME type.
 
     png: class ids [H,W] with the classes' colours as palette. rle: JSON, see `run_lengths`. npz: NumPy arrays labels,
-    confidence (float16) and, with a CRF, unary_labels.
+    confidence (float16), with a CRF unary_labels, and with a contextual and a dense one context_labels.
     """
     if form == "png":
         return png_bytes(as_palette_image(prediction.labels, card.colors)), "image/png"
@@ -74,7 +74,8 @@ def _runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _arrays(prediction: Prediction) -> bytes:
-    before = {} if prediction.unary_labels is None else {"unary_labels": prediction.unary_labels}
+    between = {"unary_labels": prediction.unary_labels, "context_labels": prediction.context_labels}
+    before = {name: labels for name, labels in between.items() if labels is not None}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

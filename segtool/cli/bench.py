@@ -118,7 +118,7 @@ def _print(rows: list[dict[str, Any]], title: str) -> None:
         table.add_column(name, justify="left" if name in ("model", "backend", "where the time goes") else "right")
     for row in rows:
         numbers = [f"{row[name]:.1f}" for name in (*_PERCENTILES, "images_per_second")]
-        stages = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["stages"].items())
+        stages = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["stages"].items() if share)
         table.add_row(Path(row["model"]).name, row["backend"], *numbers, f"{row['p50'] / rows[0]['p50']:.2f}", stages)
     console().print(table)
     for row in (row for row in rows if "cold" in row):
@@ -155,7 +155,14 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(8, 1.2 + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    colors = {"input": "#9aa0a6", "network": "#4c78a8", "crf": "#f58518", "output": "#b8bec6", "all": "#72b7b2"}
+    colors = {
+        "input": "#9aa0a6",
+        "network": "#4c78a8",
+        "context": "#54a24b",
+        "crf": "#f58518",
+        "output": "#b8bec6",
+        "all": "#72b7b2",
+    }
     for place, row in enumerate(reversed(rows)):
         left = 0.0
         for name, share in (row["stages"] or {"all": 1.0}).items():

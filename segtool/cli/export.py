@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations.  [default: the model's own]")
 @click.option("--size", metavar="HxW", help="Fix the image size.  [default: any size]")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
-@click.option("--no-crf", is_flag=True, help="Leave the CRF out, for engines that cannot run it.")
-@click.option("--fp16", is_flag=True, help="The network in half precision; the CRF stays in float32.")
+@click.option("--no-crf", is_flag=True, help="Leave the dense CRF out, for engines that cannot run it.")
+@click.option("--fp16", is_flag=True, help="Convolutions in half precision; mean field stays in float32.")
 @click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="SPEC", help="Dataset whose training images set the scales of --int8.")
 @click.option(
@@ -75,8 +75,9 @@ def command(
         int8=calibration,
         crf=not no_crf,
     )
-    crf = f"CRF with {card.crf.iterations} iterations" if card.crf else "no CRF"
-    echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {crf})")
+    crfs = {"contextual CRF": card.context, "CRF": card.crf}
+    told = [f"{name} with {crf.iterations} iterations" for name, crf in crfs.items() if crf is not None] or ["no CRF"]
+    echo(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}, {', '.join(told)})")
     echo(f"next:    segtool verify {run} {out}")
 
 

@@ -32,8 +32,9 @@ def console() -> Console:
 
 
 def print_stages(done: Mapping[str, ValidationScores]) -> None:
-    """Scores of each stage, before and after the CRF side by side."""
-    console().print("validation, percent: before CRF -> after CRF")
+    """Scores of each stage, before and after each CRF side by side."""
+    between = " -> after context" if any(scores.after_context for scores in done.values()) else ""
+    console().print(f"validation, percent: before CRF{between} -> after CRF")
     table = Table()
     table.add_column("stage")
     for title, _ in _COLUMNS:
@@ -48,40 +49,48 @@ def _pair(scores: ValidationScores, field: str) -> str:
     if scores.after_crf is None:
         return f"{before:.2f}"
     after = 100 * getattr(scores.after_crf, field)
-    return f"{before:.2f} -> {after:.2f} ({after - before:+.2f})"
+    between = f" -> {100 * getattr(scores.after_context, field):.2f}" if scores.after_context is not None else ""
+    return f"{before:.2f}{between} -> {after:.2f} ({after - before:+.2f})"
 
 
 def print_evaluation(found: "Evaluation") -> None:
     """Scores of the set with their intervals, then IoU by class."""
     from segtool.evaluation.counts import TOLERANCES
-    from segtool.evaluation.scores import class_scores
+    from segtool.evaluation.scores import class_scores, set_scores
 
-    scores = [s for s in found.scores() if s is not None]
-    titles = ["before CRF", "after CRF", "difference"] if len(scores) == 2 else ["value"]
+    columns = found.columns
+    counts, means = [column[0] for column in columns.values()], [column[1].values for column in columns.values()]
+    scores = [set_scores(c) for c in counts]
+    titles = [*(name.replace("_", " ").replace("crf", "CRF") for name in columns), *["difference"] * (len(columns) > 1)]
     table = Table()
     table.add_column("percent")
     for title in titles:
         table.add_column(title, justify="right")
     table.add_row("mIoU", *_cells([s.miou for s in scores]))
-    intervals = found.bootstrap.miou()[: len(titles)]
-    table.add_row("  95 % interval", *(f"{100 * i.low:.2f} .. {100 * i.high:.2f}" for i in intervals))
+    table.add_row("  95 % interval", *_intervals(found))
     for title, field in _SET_ROWS:
         table.add_row(title, *_cells([getattr(s, field) for s in scores]))
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"boundary F, {tolerance} px", *_cells([s.boundary_f[k] for s in scores]))
-    means = [found.boundary_before.values, found.boundary_after.values][: len(scores)]
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"boundary F, {tolerance} px, mean over images", *_cells([values[k] for values in means]))
     for k, tolerance in enumerate(TOLERANCES):
         table.add_row(f"IoU within {tolerance} px of a boundary", *_cells([s.trimap_iou[k] for s in scores]))
-    counts = [c for c in (found.before, found.after) if c is not None]
     errors = [s.calibration_error if c.calibration.any() else math.nan for s, c in zip(scores, counts, strict=True)]
     table.add_row("calibration error", *_cells(errors))
     table.add_section()
-    each = [class_scores(c).iou for c in (found.before, found.after) if c is not None]
+    each = [class_scores(c).iou for c in counts]
     for index, name in enumerate(found.names):
         table.add_row(f"IoU {name}", *_cells([float(row[index]) for row in each]))
     console().print(table)
+
+
+def _intervals(found: "Evaluation") -> list[str]:
+    """Of before, after and the difference; what lies between has none."""
+    cells = [f"{100 * i.low:.2f} .. {100 * i.high:.2f}" for i in found.bootstrap.miou()]
+    if found.after is None:
+        return cells[:1]
+    return [cells[0], *[""] * (found.context is not None), *cells[1:]]
 
 
 def print_failures(failures: "Failures") -> None:
@@ -137,8 +146,8 @@ def print_comparison(found: "Comparison") -> None:
 
 def _cells(values: list[float]) -> list[str]:
     cells = ["-" if v != v else f"{100 * v:.2f}" for v in values]
-    if len(values) == 2:
-        difference = values[1] - values[0]
+    if len(values) > 1:
+        difference = values[-1] - values[0]
         cells.append("-" if difference != difference else f"{100 * difference:+.2f}")
     return cells
 

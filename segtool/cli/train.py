@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.option("--preset", required=True, help="One of the names below, or a YAML file of your own.")
 @data_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@click.option("--stages", default="unary,crf,joint", show_default=True, help="Any of unary,crf,joint,control.")
+@click.option("--stages", help="Any of unary,context,crf,joint,control.  [default: the preset's, unary,crf,joint]")
 @click.option(
     "--from",
     "start",
@@ -32,29 +32,32 @@ def command(
     preset: str,
     data: str,
     out: Path,
-    stages: str,
+    stages: str | None,
     start: Path | None,
     resume: bool,
     sanity: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train a network and its CRF in three stages.
+    """Train a network and its CRFs in stages.
 
     \b
-    presets  quickstart, camvid-small, piecewise-crf, voc-resnet-skip, smp-hybrid, cityscapes-deeplab, ade20k-unet
+    presets  quickstart, camvid-small, piecewise-crf, lin-context, voc-resnet-skip, smp-hybrid,
+             cityscapes-deeplab, ade20k-unet
 
     \b
     unary    the network alone
-    crf      kernel widths by search, then compatibilities by gradient, the network fixed
+    context  the contextual CRF: potentials between distant places, the network fixed
+    crf      the dense CRF: kernel widths by search, then compatibilities by gradient, all before it fixed
     joint    everything together
     control  the network trained on like joint but without a CRF, for a fair comparison
 
     Several GPUs or machines: torchrun --nproc-per-node N -m segtool train ... with the same options.
     """
     from segtool.train.config.presets import load_config
-    from segtool.train.config.stages import parse_stages
+    from segtool.train.config.stages import in_order, parse_stages
 
-    config, wanted = load_config(preset, list(overrides)), parse_stages(stages)
+    config = load_config(preset, list(overrides))
+    wanted = in_order(config.stages, preset) if stages is None else parse_stages(stages)
     if sanity:
         _check_sanity(config, data, out)
         return

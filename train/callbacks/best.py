@@ -24,8 +24,7 @@ class KeepBest(Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
-        before, after = pl_module.validation.scores()
-        miou = (after or before).miou
+        miou = pl_module.validation.scores().final.miou
         if miou > self.best and pl_module.is_finite():
             self.best, self.improved = miou, not trainer.sanity_checking
             if is_first():

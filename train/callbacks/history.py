@@ -69,9 +69,8 @@ class History(Callback):
             "images_per_second": round(self._images / max(training, 1e-9), 2),
         }
         if self._validated:
-            before, after = pl_module.validation.scores()
-            row["before_crf"] = before.model_dump()
-            row["after_crf"] = after.model_dump() if after else None
+            for name, scores in pl_module.validation.scores()._asdict().items():
+                row[name] = scores and scores.model_dump()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         _write_csv(self._path)
@@ -97,7 +96,7 @@ def _loss(row: dict[str, Any]) -> str:
 def _line(row: dict[str, Any], epochs: int) -> str:
     text = f"{row['stage']:7s} epoch {row['epoch']}/{epochs}  loss {_loss(row)}  {row['seconds']:.0f} s"
     text += f"  {row['images_per_second']:.1f} images/s"
-    for key, name in (("before_crf", "unary"), ("after_crf", "CRF")):
+    for key, name in (("before_crf", "unary"), ("after_context", "context"), ("after_crf", "CRF")):
         if scores := row.get(key):
             text += f"  {name}: mIoU {scores['miou']:.4f}, accuracy {scores['pixel_accuracy']:.4f}"
             text += f", boundary F {scores['boundary_f']:.4f}"

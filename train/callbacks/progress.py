@@ -67,8 +67,7 @@ class ProgressBar(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
-        before, after = pl_module.validation.scores()
-        final = after or before
+        final = pl_module.validation.scores().final
         self._scores = f"mIoU {final.miou:.3f} accuracy {final.pixel_accuracy:.3f}"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

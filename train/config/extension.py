@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from segtool.errors import SegtoolError
-from segtool.train.config.settings import TrainConfig
-from segtool.train.config.stages import STAGES, StageName
+from segtool.train.config.settings import StageName, TrainConfig
+from segtool.train.config.stages import STAGES
 
 _SHOWN = 3
 
@@ -53,8 +53,7 @@ def _check_longer(stage: StageName, old: int, new: int, begun: Collection[str], 
 
 def _before(stage: StageName) -> Iterator[StageName]:
     """The stages that a stage starts from, directly or not."""
-    previous = STAGES[stage].previous
-    if previous is not None:
+    for previous in STAGES[stage].previous:
         yield previous
         yield from _before(previous)
 

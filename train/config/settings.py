@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from segtool.card import MOST_ITERATIONS, WIDEST
 from segtool.data.statistics import ClassWeights
 
+StageName = Literal["unary", "context", "crf", "joint", "control"]
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
 Choices = Annotated[list[Annotated[PositiveFloat, Field(le=WIDEST)]], Field(min_length=1)]
 
@@ -91,13 +92,31 @@ class StageConfig(_Strict):
 
 
 class UnaryStageConfig(StageConfig):
-    """Stage 1: the network alone."""
+    """The network alone."""
 
     freeze_encoder: float = Field(default=0.0, ge=0, lt=1)  # share of the epochs; then one block more each epoch
 
 
+class ContextStageConfig(StageConfig):
+    """The contextual CRF: its graph, and how its potentials are learned, edge by edge."""
+
+    epochs: int = Field(default=30, ge=0)
+    learning_rate: float = Field(default=0.003, gt=0)
+    weight_decay: float = Field(default=0.0001, ge=0)
+    train_network: bool = False  # too, by the sum of its own loss and that of the edges
+    stride: int = Field(default=8, ge=1)  # pixels from one place of the coarse map to the next
+    radii: list[Annotated[int, Field(ge=1, le=128)]] = Field(default=[2, 4, 7, 11, 16], min_length=1)  # places
+    hidden: int = Field(default=64, ge=1)  # width of the network that gives an edge's potential
+    tables: int = Field(default=16, ge=1)  # of C x C, each of rank one, that the potentials are composed of
+    iterations: int = Field(default=3, ge=1, le=MOST_ITERATIONS)  # of mean field
+    scale: float = Field(default=1.0, gt=0)  # of the message, in the beginning; stage joint learns it for each class
+    class_weights: bool = True  # an edge counts as the mean of its ends' classes does in cross-entropy
+    edges: int = Field(default=4096, ge=1)  # of each batch
+    batch_size: int = Field(default=4, ge=1)  # images, where the network is fixed; else data.batch_size
+
+
 class CrfStageConfig(StageConfig):
-    """Stage 2: the search over widths and weights, then the compatibilities by gradient."""
+    """The dense CRF: the search over widths and weights, then the compatibilities by gradient."""
 
     search_images: int = Field(default=12, ge=1)
     spatial_gamma: Choices = [1.5, 3.0]  # pixels
@@ -113,7 +132,7 @@ class CrfStageConfig(StageConfig):
 
 
 class JointStageConfig(StageConfig):
-    """Stage 3: loss(Q_T) + unary_loss * loss(unary)."""
+    """Everything: loss(Q_T) + unary_loss * loss(unary)."""
 
     freeze_batch_norm: bool = True  # its statistics, which small batches would only blur
 
@@ -147,6 +166,8 @@ class TrainConfig(_Strict):
     loggers: list[Literal["wandb", "mlflow"]] = []  # besides TensorBoard and CSV
     snapshots: SnapshotConfig = SnapshotConfig()
     report: ReportConfig = ReportConfig()
+    stages: list[StageName] = ["unary", "crf", "joint"]  # what is trained unless --stages says otherwise
     unary: UnaryStageConfig
+    context: ContextStageConfig = ContextStageConfig()
     crf: CrfStageConfig
     joint: JointStageConfig

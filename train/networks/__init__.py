@@ -1,5 +1,5 @@
-"""Networks, and a network with its dense CRF."""
+"""Networks, and a network with its CRFs."""
 
-from segtool.train.networks.segmenter import Segmenter
+from segtool.train.networks.segmenter import Segmenter, SegmenterLogits
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "SegmenterLogits"]

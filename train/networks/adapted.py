@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segtool.errors import SegtoolError
 
 ENCODERS = ("encoder", "backbone")  # what libraries call the part with ImageNet weights
+HEADS = ("segmentation_head", "classifier", "decode_head")  # and the part that gives the logits
 _TINY = 1e-6
 
 

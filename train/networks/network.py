@@ -11,9 +11,8 @@ from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained, sources
-from segtool.train.networks.adapted import part_of
+from segtool.train.networks.adapted import HEADS, part_of
 
-_HEADS = ("segmentation_head", "classifier", "decode_head")
 _BUILDERS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
     "smp": sources.smp_network,
     "segtool": sources.own_network,
@@ -32,7 +31,7 @@ def build_network(config: ModelConfig, classes: int) -> nn.Module:
             source                       architecture                                      weights
             ============================ ================================================= =====================
             smp                          FPN, Unet, DeepLabV3Plus, ... with any `encoder`   imagenet, file, null
-            segtool                      UNet                                              file, null
+            segtool                      UNet; FeatMapNet with most encoders of smp        file, null; imagenet
             torchvision                  deeplabv3_resnet50, lraspp_mobilenet_v3_large, ... imagenet, file, null
             transformers                 segformer, mask2former, ... (the model type)      hub name, folder, null
             python:MODULE:FACTORY        -                                                 file, null
@@ -60,10 +59,10 @@ def build_network(config: ModelConfig, classes: int) -> nn.Module:
 
 
 def _drop_before_head(network: nn.Module, probability: float) -> None:
-    head = part_of(network, _HEADS)
+    head = part_of(network, HEADS)
     if head is None:
         raise SegtoolError(
-            f"the network has none of {', '.join(_HEADS)}", where="model.head_dropout", mend="set it to 0"
+            f"the network has none of {', '.join(HEADS)}", where="model.head_dropout", mend="set it to 0"
         )
 
     # A hook rather than a layer: the names of the weights stay those of the library.

@@ -13,7 +13,7 @@ import timm
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
-from segtool.train.networks.unet import UNet
+from segtool.train.networks.sources import OWN
 from segtool.user_code import load_factory
 
 _BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: images have three"
@@ -22,6 +22,7 @@ _LOGITS = "leave it out: networks give logits"
 # What is set elsewhere, and where.
 _ELSEWHERE = {
     "classes": _BY_DATA, "num_classes": _BY_DATA, "num_labels": _BY_DATA,
+    "encoder": "--set model.encoder=... instead",
     "in_channels": _BY_IMAGES, "in_chans": _BY_IMAGES, "num_channels": _BY_IMAGES,
     "encoder_name": "--set model.encoder=... instead", "encoder_weights": _BY_WEIGHTS, "weights": _BY_WEIGHTS,
     "weights_backbone": _BY_WEIGHTS, "pretrained": _BY_WEIGHTS, "activation": _LOGITS, "aux_params": _LOGITS,
@@ -79,7 +80,7 @@ def _known(config: ModelConfig) -> Collection[str] | None:
     if config.source == "transformers":
         return _of_transformers(config.architecture)
     if config.source == "segtool":
-        return _parameters(UNet)
+        return _of_own(config.architecture)
     return _parameters(load_factory(config.source)) if config.source.startswith("python:") else None
 
 
@@ -96,6 +97,12 @@ def _of_smp(config: ModelConfig) -> Collection[str] | None:
         return {*own, *encoder}
     # The encoder takes anything; but not what is nearly an option of the architecture.
     return {*own, *(key for key in config.options if not difflib.get_close_matches(key, own, cutoff=0.8))}
+
+
+def _of_own(architecture: str) -> Collection[str] | None:
+    by_name = {name.lower(): kind for name, kind in OWN.items()}
+    known = _parameters(by_name[architecture.lower()]) if architecture.lower() in by_name else None
+    return None if known is None else [key for key in known if key != "encoder"]
 
 
 def _of_timm(name: str) -> Collection[str] | None:

@@ -11,10 +11,11 @@ from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained
 from segtool.train.networks.adapted import Adapted
+from segtool.train.networks.featmap import FeatMapNet
 from segtool.train.networks.unet import UNet
 from segtool.user_code import load_factory
 
-_OWN = {"UNet": UNet}
+OWN = {"UNet": UNet, "FeatMapNet": FeatMapNet}
 
 
 def smp_network(config: ModelConfig, classes: int) -> nn.Module:
@@ -34,8 +35,15 @@ def smp_network(config: ModelConfig, classes: int) -> nn.Module:
 
 def own_network(config: ModelConfig, classes: int) -> nn.Module:
     """One of segtool's own."""
-    _only_files(config)
-    return _built(config, _named(_OWN, config.architecture), classes=classes, **config.options)
+    build = _named(OWN, config.architecture)
+    if build is not FeatMapNet:
+        _only_files(config)
+        return _built(config, build, classes=classes, **config.options)
+    _check_encoder(config.encoder)
+    if config.weights is None or pretrained.is_file(config.weights):
+        return _built(config, build, classes, config.encoder, **config.options)
+    with pretrained.from_hub(f"weights of {config.encoder}"):
+        return _built(config, build, classes, config.encoder, config.weights, **config.options)
 
 
 def torchvision_network(config: ModelConfig, classes: int) -> nn.Module:

@@ -15,7 +15,8 @@ from torch import Tensor
 from segtool.errors import SegtoolError
 from segtool.impostors import impostor
 
-CRF_PREFIX = "segtool.crf."  # of the CRF's tensors in a checkpoint of segtool's; those of the network keep their names
+# Of the CRFs' tensors in a checkpoint of segtool's; those of the network keep their names.
+CONTEXT_PREFIX, CRF_PREFIX = "segtool.context.", "segtool.crf."
 _MEND = "a state_dict saved by torch.save, or .safetensors"
 # Under which trainers keep the state_dict; averages last, for where both are there the other is what was asked for.
 _CONTAINERS = (
@@ -49,7 +50,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             break
         content = inner
     found = content.items() if isinstance(content, Mapping) else ()
-    tensors = {k: v for k, v in found if isinstance(v, Tensor) and not str(k).startswith(CRF_PREFIX)}
+    tensors = {k: v for k, v in found if isinstance(v, Tensor) and not str(k).startswith((CONTEXT_PREFIX, CRF_PREFIX))}
     if not tensors:
         raise SegtoolError("no weights in it", where=path, mend=_MEND)
     return tensors

@@ -6,8 +6,7 @@ import torch
 
 from segtool.errors import SegtoolError
 from segtool.train import distributed
-from segtool.train.config.settings import TrainConfig
-from segtool.train.config.stages import StageName
+from segtool.train.config.settings import StageName, TrainConfig
 from segtool.train.device import device
 from segtool.train.networks import Segmenter
 

@@ -57,8 +57,10 @@ def fit_stage(
         KeyboardInterrupt: on Ctrl-C; the last finished epoch is safe.
     """
     module.segmenter.to(memory_format=torch.channels_last)
-    if config.compile:
+    if config.compile and module.segmenter.context is None:
         module.segmenter.network.compile()
+    elif config.compile:
+        report(f"{module.stage.name}: not compiled, for the contextual CRF reads what is inside the network")
     checkpoint = resume_from(ensure_folder(folder.path / module.stage.name))
     trainer = _trainer(module, config, _callbacks(module, config, folder, save, report, snapshots), trained, loggers)
     fit_interruptible(trainer, module, train, val, checkpoint)

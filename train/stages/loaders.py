@@ -10,34 +10,37 @@ from segtool.train.augmentation import TrainingCrops, WholeImages
 from segtool.train.config.settings import TrainConfig
 from segtool.train.config.stages import Stage
 from segtool.train.device import device
-from segtool.train.distributed import rank, world
+from segtool.train.distributed import local_world, rank, world
 from segtool.train.networks import Segmenter
 from segtool.train.seeds import EpochSampler
+from segtool.train.stages.context_maps import ContextMaps, collate_maps
 from segtool.train.stages.unary_crops import UnaryCrops
 
 
 def training_batches(
     stage: Stage, config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter, batch_size: int
 ) -> DataLoader:
-    """Batches of augmented crops, or where the network is fixed of crops of its logits.
+    """Batches of augmented crops, or where the network is fixed of what it makes of the images.
 
     Args:
         batch_size: of this process; at most its share of the images is taken.
     """
+    sampler = EpochSampler(len(images), config.seed, rank(), world())
+    size = min(batch_size, max(1, len(sampler)))
     if stage.network:
         crops: Dataset = TrainingCrops(images, config.data, config.seed)
-        workers = worker_count(config)
-    else:
-        # The fixed network runs where it lies, in this process.
-        crops, workers = unary_crops(config, images, segmenter), 0
-    sampler = EpochSampler(len(images), config.seed, rank(), world())
-    return DataLoader(
-        crops, min(batch_size, max(1, len(sampler))), sampler=sampler, drop_last=True, **_settings(workers)
-    )
+        return DataLoader(crops, size, sampler=sampler, drop_last=True, **_settings(worker_count(config)))
+    # The fixed network runs where it lies, in this process.
+    segmenter.network.eval()
+    if stage.by_edges:
+        maps = ContextMaps(images, segmenter, local_world())
+        return DataLoader(maps, size, sampler=sampler, drop_last=True, collate_fn=collate_maps, **_settings(0))
+    crops = unary_crops(config, images, segmenter)
+    return DataLoader(crops, size, sampler=sampler, drop_last=True, **_settings(0))
 
 
 def unary_crops(config: TrainConfig, images: SegmentationDataset, segmenter: Segmenter) -> UnaryCrops:
-    """What the CRF learns from."""
+    """What the dense CRF learns from."""
     segmenter.network.eval()
     return UnaryCrops(images, segmenter, config.crf.crop, config.seed)
 

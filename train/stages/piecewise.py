@@ -20,8 +20,9 @@ from segtool.train.cache import cached
 from segtool.train.callbacks import snapshots_of, write_gif
 from segtool.train.checkpoint import make_card, save_checkpoint
 from segtool.train.checkpoint_file import MODEL_FILE, read_card
-from segtool.train.config.settings import TrainConfig
-from segtool.train.config.stages import STAGES, Stage, StageName
+from segtool.train.config.settings import StageName, TrainConfig
+from segtool.train.config.stages import Stage, stage_of
+from segtool.train.device import device
 from segtool.train.loggers import build_loggers, check_loggers
 from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
@@ -29,6 +30,7 @@ from segtool.train.networks import Segmenter
 from segtool.train.networks.options import check_options
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.stages.batch_size import choose_batch_size
+from segtool.train.stages.context_maps import new_context
 from segtool.train.stages.first_step import check_precision, check_share, try_network
 from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
@@ -47,7 +49,7 @@ class PiecewiseTrainer:
         config: the resolved configuration.
         data: dataset spec, `name` or `name:path`.
         out: the run folder; must be new unless `resume`.
-        stages: any of unary, crf, joint, control.
+        stages: any of unary, context, crf, joint, control.
         start: a file or run that takes the place of what was trained before the first of them, see `start_from`.
         resume: go on with a run that was interrupted.
         report: receives one line of progress at a time.
@@ -72,7 +74,8 @@ class PiecewiseTrainer:
         resume: bool = False,
         report: Report = print,
     ) -> None:
-        self.config, self.data, self.stages, self.start = config, data, [STAGES[name] for name in stages], start
+        self.config, self.data, self.start = config, data, start
+        self.stages = [stage_of(name, config) for name in stages]
         self.folder, self._resume, self._report, self._prepared = RunFolder(out), resume, report, False
 
     def prepare(self) -> None:
@@ -146,7 +149,7 @@ class PiecewiseTrainer:
         """Whether each stage finds what it starts from, and the first one can be built or read."""
         check_order(self.stages, self.state.done, self.start, self.out)
         to_come = [stage for stage in self.stages if stage.name not in self.state.done]
-        if to_come and to_come[0].previous not in self.state.done:
+        if to_come and to_come[0].before(self.state.done) is None:
             # The first process downloads weights, the others find them there.
             distributed.on_first(lambda: self._try(to_come))
 
@@ -155,12 +158,15 @@ class PiecewiseTrainer:
         try_network(self._start_of(stages[0]), self.config, [stage.name for stage in stages], classes, images)
 
     def _start_of(self, stage: Stage) -> Segmenter:
-        before = stage.previous if stage.previous in self.state.done else None
+        before = stage.before(self.state.done)
         best = None if before is None else self.folder.best(before)
         return start_of(stage, best, self.start, self.config.model, self.train_set.classes)
 
     def _run_stage(self, stage: Stage, images: SegmentationDataset) -> None:
         segmenter = self._start_of(stage)
+        if stage.by_edges:
+            segmenter.context = new_context(segmenter.to(device()), images, self.config.context)
+            segmenter.cpu()
         if stage.crf and segmenter.crf is None:
             segmenter.crf = self._searched_crf(segmenter, images)
         best = self.folder.best(stage.name)
@@ -184,7 +190,7 @@ class PiecewiseTrainer:
             self.folder,
             training_batches(stage, self.config, images, segmenter, size),
             validation_batches(self.config, self.val_set),
-            trained=stage.previous is not None or self.start is not None,
+            trained=bool(stage.previous) or self.start is not None,
             loggers=build_loggers(self.config, self.out, stage.name, self.state.id),
             save=lambda path: save_checkpoint(path, segmenter, self._card(segmenter)),
             report=self._log,
@@ -195,7 +201,7 @@ class PiecewiseTrainer:
     def _batch_size(self, module: StageModule) -> int:
         size, stage = self.config.data.batch_size, module.stage.name
         if not module.stage.network:
-            return self.config.crf.batch_size
+            return (self.config.context if module.stage.by_edges else self.config.crf).batch_size
         if size != "auto":
             return size
         if stage not in self.state.batch_sizes:  # a resumed stage goes on with what it began with

@@ -1,4 +1,4 @@
-"""The end of a stage: a temperature for its CRF, and the scores of its best on all validation images."""
+"""The end of a stage: a temperature for its last CRF, and the scores of its best on all validation images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +31,11 @@ def score_stage(
     """
     segmenter, card = load_segmenter(checkpoint)
     predictor = TorchPredictor(segmenter.to(device()))
-    if segmenter.crf is not None:
-        segmenter.crf.temperature = fit_temperature(segmenter, images)
-        report(f"temperature {segmenter.crf.temperature:.3f}")
-        card = card.model_copy(update={"crf": segmenter.crf.to_card()})
+    if (last := segmenter.last_crf) is not None:
+        last.temperature = fit_temperature(segmenter, images)
+        report(f"temperature {last.temperature:.3f}")
+        crfs = {"context": segmenter.context, "crf": segmenter.crf}
+        card = card.model_copy(update={name: crf and crf.to_card() for name, crf in crfs.items()})
     scores = write(predictor) if write is not None else evaluate(predictor, images).validation_scores()
     save_checkpoint(checkpoint, segmenter.cpu(), card.model_copy(update={"validation": scores}))
     return scores

@@ -28,17 +28,22 @@ def check_order(stages: Sequence[Stage], done: Collection[str], start: Path | No
     """
     wanted, available = {stage.name for stage in stages}, {*done}
     for stage in stages:
-        from_file = start is not None and stage.previous not in wanted
-        if stage.previous is not None and stage.previous not in available and not from_file:
-            mend = f"--stages {stage.previous},{stage.name}, or --from CHECKPOINT"
-            raise SegtoolError(f"stage {stage.name} needs stage {stage.previous}", where=where, mend=mend)
+        from_file = start is not None and stage.before(wanted) is None
+        if stage.previous and stage.before(available) is None and not from_file:
+            needed = stage.previous[-1]
+            mend = f"--stages {needed},{stage.name}, or --from CHECKPOINT"
+            raise SegtoolError(f"stage {stage.name} needs stage {needed}", where=where, mend=mend)
         available.add(stage.name)
+    later = [name for name in ("crf", "joint") if name in done]
+    if later and "context" in wanted and "context" not in done:
+        mend = "another --out, with --from this run"
+        raise SegtoolError(f"stage {later[0]} has run without stage context", where=where, mend=mend)
 
 
 def start_of(
     stage: Stage, best: Path | None, start: Path | None, config: ModelConfig, classes: list[ClassInfo]
 ) -> Segmenter:
-    """The segmenter that a stage starts from.
+    """The segmenter that a stage starts from, without the CRFs that the stage makes or has no use for.
 
     Args:
         best: of the stage before it, in this run.
@@ -47,12 +52,15 @@ def start_of(
     if best is not None:
         segmenter = load_segmenter(best)[0]
     elif start is not None:
-        new_head = stage.previous is None  # the stage trains it
+        new_head = not stage.previous  # the stage trains it
         segmenter = start_from(start, config, classes, new_head=new_head)
     else:
         return Segmenter(build_network(config, len(classes)), InputContract())
-    if segmenter.crf is not None:
-        segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
+    for crf in (segmenter.context, segmenter.crf):
+        if crf is not None:
+            crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
+    if not stage.crf:
+        segmenter.context = None
     if not (stage.network and stage.crf):  # without a CRF, or with one that is searched first
         segmenter.crf = None
     elif segmenter.crf is None:

@@ -24,7 +24,7 @@ _RANGE: Any = (math.log(0.05), math.log(20.0))
 
 
 class _Pixels(NamedTuple):
-    """Logits of the network and, at temperature 1, of Q_T, each [P,C], and labels [P]."""
+    """Logits of the network and, at temperature 1, of its last CRF, each [P,C], and labels [P]."""
 
     unary: Tensor
     refined: Tensor
@@ -81,10 +81,10 @@ def _excess(logits: Tensor, labels: Tensor) -> float:
 @torch.inference_mode()
 def _pixels(segmenter: Segmenter, images: SegmentationDataset, index: int) -> _Pixels:
     """Some labelled pixels of an image."""
-    assert segmenter.crf is not None
+    assert segmenter.last_crf is not None
     sample = images.load(index)
-    unary, refined = segmenter(image_tensor(sample.image, segmenter.mean.device))
+    unary, _, refined = segmenter(image_tensor(sample.image, segmenter.mean.device))
     labelled = np.flatnonzero(sample.labels != images.ignore_index)
     chosen = np.random.default_rng(index).choice(labelled, min(_PIXELS, len(labelled)), replace=False)
-    before, after = (z[0].flatten(1)[:, chosen].T.cpu() for z in (unary, refined * segmenter.crf.temperature))
+    before, after = (z[0].flatten(1)[:, chosen].T.cpu() for z in (unary, refined * segmenter.last_crf.temperature))
     return _Pixels(before, after, torch.from_numpy(sample.labels.ravel()[chosen]).long())

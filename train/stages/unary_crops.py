@@ -1,4 +1,4 @@
-"""What the CRF learns from: crops of the fixed network's logits on whole training images."""
+"""What the dense CRF learns from: crops of the logits that the fixed parts before it give on whole training images."""
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ class UnaryCrops(Dataset):
 
     Args:
         images: the training images.
-        segmenter: its network makes the logits, wherever it lies.
+        segmenter: its network, and its contextual CRF if it has one, make the logits, wherever it lies.
         crop: height, width in pixels; a smaller image is padded with void.
         seed: the window of item `epoch * len + index` depends on it, on the epoch and on the image.
     """
@@ -37,7 +37,7 @@ class UnaryCrops(Dataset):
         sample = self._images.load(index)
         image = torch.from_numpy(sample.image).permute(2, 0, 1).float()
         labels = torch.from_numpy(sample.labels).long()
-        logits = self._segmenter.unary(image[None].to(self._segmenter.mean.device))[0].cpu()
+        logits = self._segmenter.contextual(image[None].to(self._segmenter.mean.device))[1][0].cpu()
         with seeded(self._seed, "unary crop", epoch, index):
             return self._cut(logits, image, labels)
 

@@ -1,0 +1,77 @@
+"""What the last layer of a network reads: the features by which the contextual CRF knows a place."""
+
+from threading import get_ident
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segtool.card import ContextCard
+from segtool.errors import SegtoolError
+from segtool.train.networks.adapted import HEADS, part_of
+
+_SIDE = 4  # strides; of a tried image
+
+
+class FeatureSize(NamedTuple):
+    """Channels of the features, and pixels from one to the next."""
+
+    channels: int
+    stride: int
+
+
+def last_layer(network: nn.Module, classes: int) -> nn.Module | None:
+    """The convolution of a network's head that gives the logits; None where nothing is called so."""
+    head = part_of(network, HEADS)
+    if head is None:
+        return None
+    found = [part for part in head.modules() if isinstance(part, nn.Conv2d) and part.out_channels == classes]
+    return found[-1] if found else None
+
+
+def with_features(network: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of a network, and what one of its layers read for them."""
+    seen: list[Tensor] = []
+    thread = get_ident()  # another thread's features are not ours
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if get_ident() == thread:
+            seen.append(inputs[0])
+
+    hook = layer.register_forward_pre_hook(keep)
+    try:
+        logits: Tensor = network(x)
+    finally:
+        hook.remove()
+    return logits, seen[-1]
+
+
+@torch.no_grad()
+def feature_size(network: nn.Module, layer: nn.Module, stride: int) -> FeatureSize | None:
+    """What a layer reads when the network is shown images; None unless it is maps with a whole number of pixels, a
+    divisor of `stride`, from one place to the next.
+
+    Args:
+        network: in eval mode.
+        stride: that of the network: sides of images are multiples of it.
+    """
+    parameter = next(network.parameters())
+    shown = torch.zeros(1, 3, _SIDE * stride, (_SIDE + 1) * stride, device=parameter.device)
+    features = with_features(network, layer, shown)[1]
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        return None
+    steps = {image / own for image, own in zip(shown.shape[2:], features.shape[2:], strict=True)}
+    step = next(iter(steps))
+    if len(steps) > 1 or step != int(step) or stride % int(step):
+        return None
+    return FeatureSize(features.shape[1], int(step))
+
+
+def check_features(network: nn.Module, card: ContextCard, classes: int, where: object) -> None:
+    """Refuses a card whose contextual CRF reads what its network does not have.
+
+    Raises:
+        SegtoolError: names the file.
+    """
+    if not card.reads_logits and last_layer(network, classes) is None:
+        raise SegtoolError("the network in the model card has no head for its contextual CRF to read", where=where)
