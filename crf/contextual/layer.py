@@ -1,6 +1,7 @@
 """Mean-field inference in the contextual CRF."""
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +74,7 @@ class ContextualCRF(nn.Module):
         Returns:
             float32 [N,C,H,W].
         """
-        with torch.autocast(logits.device.type, enabled=False):
+        with _without_autocast(logits.device.type):
             logits, stride = logits.float(), self.card.stride
             message = self.message(to_places(logits, stride), self.places(features))
             found = logits + to_pixels(message, stride, logits.shape[2], logits.shape[3])
@@ -141,6 +142,12 @@ class ContextualCRF(nn.Module):
         as_first = (strength[0] * take(q @ b.T, graph.after)).sum(1)
         as_second = (strength[1] * take(q @ a.T, graph.before)).sum(1)
         return as_first @ a + as_second @ b
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Single precision also in a network that trains in mixed one."""
+    # Only then: of a graph that is traced within a context, nobody could tell any more which layer is which.
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _of_sum(layer: nn.Linear, total: Tensor, count: Tensor) -> Tensor:

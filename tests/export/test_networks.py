@@ -66,6 +66,9 @@ NETWORKS = {
     "DeepLabV3": pytest.param(smp("DeepLabV3", "mobilenet_v2"), marks=pytest.mark.slow),
     "DeepLabV3Plus": pytest.param(smp("DeepLabV3Plus", "mobilenet_v2"), marks=pytest.mark.slow),
     "Segformer": pytest.param(smp("Segformer", "mit_b0"), marks=pytest.mark.slow),
+    "FeatMapNet": pytest.param(
+        {"source": "segtool", "architecture": "FeatMapNet", "encoder": "resnet18"}, marks=pytest.mark.slow
+    ),
     "DPT": pytest.param(
         smp("DPT", "tu-vit_tiny_patch16_224.augreg_in21k", dynamic_img_size=True), marks=pytest.mark.slow
     ),

@@ -24,6 +24,7 @@ from .small_run import trainer
 
 NAMES = ["land", "sea", "car", "boat"]
 LOCAL = '''
+from torch import nn
 
 
 class Local(nn.Module):

@@ -2,6 +2,7 @@
 Segmentation" (CVPR 2016), sections "Exploiting background context" and "Network configurations"."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -45,7 +46,8 @@ class FeatMapNet(nn.Module):
         # Whole percents: sizes are then whole numbers times and over whole numbers, which any exporter can follow.
         self.percents, self.windows = [round(_PERCENT * scale) for scale in scales], list(windows)
         self.encoder = _encoder(encoder, weights)
-        self.of_scale = nn.ModuleList(_convolution(self.encoder.out_channels[-1], channels, 3) for _ in scales)
+        deepest = self.encoder.out_channels[-1]
+        self.of_scale = nn.ModuleList(_convolution(deepest, channels, 3) for _ in scales)
         self.mix = _convolution(len(scales) * channels * (1 + len(windows)), features, 1)
         self.segmentation_head = nn.Conv2d(features, classes, 1)
 
@@ -61,10 +63,9 @@ class FeatMapNet(nn.Module):
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _encoder(name: str, weights: str | None) -> nn.Module:
+def _encoder(name: str, weights: str | None) -> Any:
     depth = {"depth": 4} if name.startswith("vgg") else {"depth": 5, "output_stride": 16}
-    found: nn.Module = smp.encoders.get_encoder(name, in_channels=3, weights=weights, **depth)
-    return found
+    return smp.encoders.get_encoder(name, in_channels=3, weights=weights, **depth)
 
 
 def _scaled(x: Tensor, percent: int) -> Tensor:

@@ -20,7 +20,7 @@ class FeatureSize(NamedTuple):
     stride: int
 
 
-def last_layer(network: nn.Module, classes: int) -> nn.Module | None:
+def last_layer(network: nn.Module, classes: int) -> nn.Conv2d | None:
     """The convolution of a network's head that gives the logits; None where nothing is called so."""
     head = part_of(network, HEADS)
     if head is None:
@@ -73,5 +73,12 @@ def check_features(network: nn.Module, card: ContextCard, classes: int, where: o
     Raises:
         SegtoolError: names the file.
     """
-    if not card.reads_logits and last_layer(network, classes) is None:
+    if card.reads_logits:
+        found = classes
+    elif (layer := last_layer(network, classes)) is not None:
+        found = layer.in_channels
+    else:
         raise SegtoolError("the network in the model card has no head for its contextual CRF to read", where=where)
+    if found != card.features:
+        what = f"the contextual CRF in the model card reads {card.features} channels, the network has {found}"
+        raise SegtoolError(what, where=where)
