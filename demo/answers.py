@@ -48,9 +48,7 @@ def naming_what_is_no_image(preprocess: Callable[..., Any]) -> Callable[..., Any
 
 
 def segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[..., list[Any]]:
-    def segment(
-        path: str | None, opacity: float, only: list[int], chosen: str, other: str, after_context: bool = False
-    ) -> list[Any]:
+    def segment(path: str | None, opacity: float, only: list[int], chosen: str, other: str) -> list[Any]:
         if path is None:
             raise refusal("Upload an image first.")
         try:
@@ -64,12 +62,14 @@ def segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[...,
             # The path is the server's temporary file, of no use to the person.
             raise refusal(error.what) from error
         result = Result(image, prediction, seconds, second, (chosen, other), read - start)
-        return _answers(result, models[chosen].card, opacity, only, after_context)
+        return _answers(result, models[chosen].card, opacity, only)
 
     return segment
 
 
-def _answers(result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool) -> list[Any]:
+def _answers(
+    result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool = False
+) -> list[Any]:
     start = time.perf_counter()
     drawn = _drawn(result, card, opacity, only, after_context)
     choices = legend_choices(card, result.prediction.labels)

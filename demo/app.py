@@ -145,10 +145,10 @@ def _one_image(
         gr.Examples([str(examples / path) for path in find(examples).images[:8]], upload)
     shown = [slider, downloads]
     segment = segmenter(models, max_pixels)
-    inputs = [upload, opacity, only, chosen, other, after_context]
+    inputs = [upload, opacity, only, chosen, other]
     outputs = [result, *shown, timing, only, style, heat, numbers]
-    gr.on([chosen.input, other.input], if_uploaded(segment), inputs, outputs, api_visibility="private")
-    gr.on(
+    again = gr.on([chosen.input, other.input], if_uploaded(segment), inputs, outputs, api_visibility="private")
+    first = gr.on(
         [button.click, upload.upload],
         segment,
         inputs,
@@ -159,7 +159,11 @@ def _one_image(
     # The model is not asked again for what is only drawn differently.
     look = [result, opacity, only, after_context]
     redrawn = [opacity.release, only.input, after_context.input]
-    gr.on(redrawn, redrawer(card), look, shown, api_visibility="private")
+    redraw = redrawer(card)
+    gr.on(redrawn, redraw, look, shown, api_visibility="private")
+    if both:
+        for answer in (again, first):  # as the box says, which whoever calls /segment knows nothing of
+            answer.success(redraw, look, shown, api_visibility="private")
     measure.click(measurer(stages), [result, chosen], parts, api_visibility="private")
     if tuner is not None and tuner.card.crf is not None:
         gr.on(

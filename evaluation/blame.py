@@ -1,4 +1,4 @@
-"""Where the CRF made an image worse: which of its kernels moved the labels."""
+"""Where the CRF made an image worse: the contextual CRF, or which kernel of the dense one moved the labels."""
 
 from typing import NamedTuple
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from segtool.prediction import Prediction
 
-CAUSES = ("spatial", "bilateral", "either", "both together")
+CAUSES = ("spatial", "bilateral", "either", "both together", "context")
 
 
 class Blame(NamedTuple):
-    """What the CRF did to an image.
+    """What the CRFs did to an image.
 
     Attributes:
         harmed: pixels that were right before the CRF and are wrong after it.
         mended: the other way round.
         cause: the one of `CAUSES` that explains most harmed pixels; "" if there are none.
         shares: of the harmed pixels: wrong with the spatial kernel alone, with the bilateral one alone, with either of
-            them alone, only with both together. They sum to 1, or all are 0.
+            them alone, only with both together; wrong already after the contextual CRF. They sum to 1, or all are 0.
     """
 
     harmed: int
@@ -35,15 +35,22 @@ def blame_kernels(
     Args:
         truth: class ids [H,W]; >= classes is void.
         prediction: with `unary_labels`.
-        by_kernel: labels [H,W] with only the "spatial" and only the "bilateral" kernel.
+        by_kernel: labels [H,W] with only the "spatial" and only the "bilateral" kernel of the dense CRF; empty without
+            one.
     """
     assert prediction.unary_labels is not None
+    between = prediction.context_labels
+    if between is None:  # after the contextual CRF, if that is the only one, or before the dense one
+        between = prediction.unary_labels if by_kernel else prediction.labels
     labelled = truth < classes
     was_right, is_right = prediction.unary_labels == truth, prediction.labels == truth
     harmed = labelled & was_right & ~is_right
-    total = int(harmed.sum())
-    spatial, bilateral = (harmed & (by_kernel[kernel] != truth) for kernel in ("spatial", "bilateral"))
-    masks = (spatial & ~bilateral, bilateral & ~spatial, spatial & bilateral, harmed & ~spatial & ~bilateral)
+    total, context = int(harmed.sum()), harmed & (between != truth)
+    dense = harmed & ~context
+    spatial, bilateral = (
+        dense & (by_kernel.get(kernel, prediction.labels) != truth) for kernel in ("spatial", "bilateral")
+    )
+    masks = (spatial & ~bilateral, bilateral & ~spatial, spatial & bilateral, dense & ~spatial & ~bilateral, context)
     shares = {cause: int(mask.sum()) / max(total, 1) for cause, mask in zip(CAUSES, masks, strict=True)}
     cause = max(shares, key=lambda c: shares[c]) if total else ""
     return Blame(total, int((labelled & ~was_right & is_right).sum()), cause, shares)

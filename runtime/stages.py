@@ -18,7 +18,8 @@ STAGES = ("input", "network", "context", "crf", "output")
 def stage_shares(
     path: Path, images: NDArray[np.uint8], *, native: bool = True, device: Device = "cpu", runs: int = 5
 ) -> dict[str, float]:
-    """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; they add up to 1.
+    """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; those of the parts
+    that there are add up to 1.
 
     Args:
         path: the `.onnx` file.
@@ -40,7 +41,7 @@ def stage_shares(
     total = sum(spent.values())
     if not total:
         raise SegtoolError("ONNX Runtime profiled no nodes", where=path)
-    return {stage: spent[stage] / total for stage in STAGES}
+    return {stage: spent[stage] / total for stage in STAGES if spent[stage]}
 
 
 def _by_stage(events: list[dict], runs: int) -> Counter[str]:

@@ -59,10 +59,14 @@ def base_card(row: Row, picture: NDArray[np.uint8], classes: Sequence[ClassInfo]
 def _text(card: Card, cause: str) -> str:
     parts = [f"mIoU {_percent(card['miou'])}", f"pixel accuracy {_percent(card['pixel_accuracy'])}"]
     if "crf_gain" in card:
-        parts.append(f"CRF {_percent(card['crf_gain'], '+')} points" + (f" ({cause} kernel)" if cause else ""))
+        parts.append(f"CRF {_percent(card['crf_gain'], '+')} points" + (f" ({_by(cause)})" if cause else ""))
     if card["errors"]:
         parts.append(f"{card['kind']}; most errors: {card['errors']}")
     return " · ".join(parts)
+
+
+def _by(cause: str) -> str:
+    return cause if cause == "context" else f"{cause} kernel"
 
 
 def _percent(value: float | None, sign: str = "") -> str:

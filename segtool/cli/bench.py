@@ -118,7 +118,7 @@ def _print(rows: list[dict[str, Any]], title: str) -> None:
         table.add_column(name, justify="left" if name in ("model", "backend", "where the time goes") else "right")
     for row in rows:
         numbers = [f"{row[name]:.1f}" for name in (*_PERCENTILES, "images_per_second")]
-        stages = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["stages"].items() if share)
+        stages = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["stages"].items())
         table.add_row(Path(row["model"]).name, row["backend"], *numbers, f"{row['p50'] / rows[0]['p50']:.2f}", stages)
     console().print(table)
     for row in (row for row in rows if "cold" in row):

@@ -20,7 +20,22 @@ def test_each_cause_is_told_apart():
     alone = {"spatial": labels(1, 0, 1, 0, 1, 1, 1), "bilateral": labels(0, 1, 1, 0, 1, 1, 1)}
     found = blame_kernels(truth, Prediction(final, np.ones((1, 7), np.float32), unary), alone, 2)
     assert (found.harmed, found.mended) == (4, 1)
-    assert found.shares == dict.fromkeys(("spatial", "bilateral", "either", "both together"), 0.25)
+    kernels = dict.fromkeys(("spatial", "bilateral", "either", "both together"), 0.25)
+    assert found.shares == kernels | {"context": 0}
+
+
+def test_harm_that_context_did_is_not_the_kernels():
+    truth, unary = labels(0, 0, 0), labels(0, 0, 0)
+    between, final = labels(1, 1, 0), labels(1, 1, 1)
+    prediction = Prediction(final, np.ones((1, 3), np.float32), unary, context_labels=between)
+    found = blame_kernels(truth, prediction, {"spatial": labels(1, 1, 1), "bilateral": labels(0, 0, 0)}, 2)
+    assert found.cause == "context"
+    assert (found.shares["context"], found.shares["spatial"]) == (2 / 3, 1 / 3)
+
+
+def test_all_harm_of_a_model_without_a_dense_crf_is_contexts():
+    found = blame_kernels(labels(0, 0), Prediction(labels(1, 0), np.ones((1, 2), np.float32), labels(0, 0)), {}, 2)
+    assert (found.harmed, found.cause, found.shares["context"]) == (1, "context", 1.0)
 
 
 def test_no_harm_has_no_cause():

@@ -133,7 +133,7 @@ def test_eight_threads_share_a_model(tiny_onnx, photo):
 
 def test_shares_of_the_stages_add_up(tiny_onnx, photo):
     shares = stage_shares(tiny_onnx, photo[None], runs=2)
-    assert set(shares) == set(STAGES)
+    assert set(shares) == set(STAGES) - {"context"}  # of which the model has none
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0
 

@@ -18,9 +18,9 @@ def test_logits_have_the_images_size_whatever_it_is(architecture):
         build_network(ModelConfig(architecture=architecture, encoder="resnet18", weights=None), 4), InputContract()
     ).eval()
     with torch.inference_mode():
-        logits, same = segmenter(torch.rand(1, 3, 97, 131) * 255)
+        logits, contextual, refined = segmenter(torch.rand(1, 3, 97, 131) * 255)
     assert logits.shape == (1, 4, 97, 131)
-    assert same is logits
+    assert contextual is refined is logits
 
 
 def test_normalisation_and_padding_are_as_the_contract_says():
