@@ -18,8 +18,8 @@ STAGES = ("input", "network", "context", "crf", "output")
 def stage_shares(
     path: Path, images: NDArray[np.uint8], *, native: bool = True, device: Device = "cpu", runs: int = 5
 ) -> dict[str, float]:
-    """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; those of the parts
-    that there are add up to 1.
+    """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; those of the
+    parts that there are add up to 1.
 
     Args:
         path: the `.onnx` file.

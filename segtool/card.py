@@ -92,6 +92,12 @@ class ContextCard(_Strict):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
+    def _edges_have_one_direction(self) -> "ContextCard":
+        if any(offset <= (0, 0) for offset in self.offsets):
+            raise ValueError("an edge must lead down, or to the right in the same row: its opposite comes by itself")
+        return self
+
+    @model_validator(mode="after")
     def _places_hold_whole_features(self) -> "ContextCard":
         if self.stride % self.feature_stride:
             raise ValueError(f"stride {self.stride} is no multiple of feature_stride {self.feature_stride}")

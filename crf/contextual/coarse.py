@@ -71,21 +71,25 @@ def neighbors(height: int, width: int, offsets: Sequence[Offset], like: Tensor) 
 
 
 def edges_ending(neighbors_back: Tensor) -> Tensor:
-    """The edge of each offset that ends at each place, int64 [D,P], counted as edges [D,P] in one row are; D P where
-    there is none.
+    """The edge of each offset that ends at each place, int64 [D,P], counted as edges [D,P] in one row are. Where there
+    is none, one that does not exist: the first that begins at the last place, from where every offset leads outside.
 
     Args:
         neighbors_back: the place at the opposite of each offset, see `neighbors`.
     """
     depth, places = neighbors_back.shape
     first = places * torch.arange(depth, device=neighbors_back.device)[:, None]
-    return torch.where(neighbors_back < places, first + neighbors_back, depth * places)
+    return torch.where(neighbors_back < places, first + neighbors_back, places - 1)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """The rows [N,D,P,K] of [N,R,K] that an index [D,P] names; zeros where it names row R, which there is not."""
-    found = F.pad(rows, (0, 0, 0, 1)).index_select(1, index.flatten())
-    return found.unflatten(1, index.shape)  # type: ignore[no-untyped-call]
+    """The rows [N,D,P,K] of [N,R,K] that an index [D,P] names."""
+    return rows.index_select(1, index.flatten()).unflatten(1, index.shape)  # type: ignore[no-untyped-call]
+
+
+def take_or(rows: Tensor, index: Tensor, other: float) -> Tensor:
+    """`take`; where the index names row R, which there is not, `other`."""
+    return take(F.pad(rows, (0, 0, 0, 1), value=other), index)
 
 
 def _missing(side: int, factor: int) -> int:

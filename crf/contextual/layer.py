@@ -12,12 +12,15 @@ from segtool.crf.contextual.coarse import (
     edges_ending,
     neighbors,
     take,
+    take_or,
     to_map,
     to_pixels,
     to_places,
     to_rows,
 )
 from segtool.crf.contextual.potentials import EdgePotential
+
+_NOTHING = -30_000.0  # in the place of a missing feature: no sum with it is positive, in half precision either
 
 
 class _Graph(NamedTuple):
@@ -117,19 +120,30 @@ class ContextualCRF(nn.Module):
         return _Graph(after, before, edges_ending(before), begins, ends)
 
     def _hidden(self, features: Tensor, graph: _Graph) -> Tensor:
-        """The last hidden layer of the edges that begin at each place, [N,D,P,hidden]; zero where there is none."""
+        """The last hidden layer of the edges that begin at each place, [N,D,P,hidden]; `_of_nothing` where there is
+        none, as their first one is zero. This is the largest tensor, and masking it would take time."""
         first, second = self.potential.project(features)
-        edges = first[:, None] + take(second, graph.after) + self.potential.relation[:, None]
-        hidden = self.potential.hidden(edges)
-        return hidden * graph.begins.to(hidden.dtype)
+        edges = first[:, None] + take_or(second, graph.after, _NOTHING) + self.potential.relation[:, None]
+        # As a matrix: runtimes then add the bias as they multiply.
+        return self.potential.hidden(edges.flatten(0, 2)).view(edges.shape)
+
+    @property
+    def _of_nothing(self) -> Tensor:
+        return F.relu(self.potential.mix.bias)
 
     def _fixed_part(self, hidden: Tensor, graph: _Graph) -> Tensor:
         """The sum over the edges of what does not depend on the label of the other place, [N,P,C]: u of the edges that
         begin at a place, and v of those that end there. Both are linear, so the edges are added up before."""
         begin, end = hidden.sum(1), take(hidden.flatten(1, 2), graph.ending).sum(1)
-        u = _of_sum(self.potential.first, begin, graph.begins.sum(0))
-        v = _of_sum(self.potential.second, end, graph.ends.sum(0))
+        u = self._of_sum(self.potential.first, begin, graph.begins.sum(0))
+        v = self._of_sum(self.potential.second, end, graph.ends.sum(0))
         return (u + v).to(self.scale.dtype)
+
+    def _of_sum(self, layer: nn.Linear, total: Tensor, count: Tensor) -> Tensor:
+        """A linear layer of edges that were added up before, `count` of which exist."""
+        nothing = self._of_nothing
+        of_one = F.linear(nothing, layer.weight, layer.bias)
+        return F.linear(total - len(self.offsets) * nothing, layer.weight) + of_one * count.to(of_one.dtype)
 
     def _strength(self, hidden: Tensor, graph: _Graph) -> tuple[Tensor, Tensor]:
         """h of the edges that begin and of those that end at each place, each [N,D,P,R]."""
@@ -139,8 +153,8 @@ class ContextualCRF(nn.Module):
     def _tables_part(self, q: Tensor, strength: tuple[Tensor, Tensor], graph: _Graph) -> Tensor:
         """The sum over the edges of h_r a_r b_r^T Q, or of its transpose where a place is the second, [N,P,C]."""
         a, b = self.potential.first_table, self.potential.second_table
-        as_first = (strength[0] * take(q @ b.T, graph.after)).sum(1)
-        as_second = (strength[1] * take(q @ a.T, graph.before)).sum(1)
+        as_first = (strength[0] * take_or(q @ b.T, graph.after, 0.0)).sum(1)
+        as_second = (strength[1] * take_or(q @ a.T, graph.before, 0.0)).sum(1)
         return as_first @ a + as_second @ b
 
 
@@ -148,8 +162,3 @@ def _without_autocast(device: str) -> AbstractContextManager[Any]:
     """Single precision also in a network that trains in mixed one."""
     # Only then: of a graph that is traced within a context, nobody could tell any more which layer is which.
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-
-
-def _of_sum(layer: nn.Linear, total: Tensor, count: Tensor) -> Tensor:
-    """A linear layer of several inputs that were added up before: the bias comes once for each."""
-    return F.linear(total, layer.weight) + layer.bias * count.to(layer.bias.dtype)

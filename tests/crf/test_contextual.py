@@ -224,3 +224,9 @@ def test_a_new_crf_changes_nothing():
     )
     logits = torch.randn(2, C, 20, 30)
     assert torch.equal(ContextualCRF(C, card)(logits, torch.randn(2, F, 10, 15)), logits)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (0, -1), (-1, 3)])
+def test_an_edge_has_one_direction(offset):
+    with pytest.raises(ValueError, match="must lead down, or to the right"):
+        context([(1, 0), offset])

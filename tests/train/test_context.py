@@ -14,10 +14,13 @@ from segtool.evaluation.evaluate import evaluate
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
 from segtool.train.config.stages import parse_stages
+from segtool.train.config.views import Views
 from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.predict import TorchPredictor
 from segtool.train.stages.piecewise import PiecewiseTrainer
+from segtool.train.tuning import CrfTuner
+from segtool.train.views import view_logits
 
 from ..conftest import TINY
 from .small_run import trainer
@@ -147,7 +150,6 @@ def test_scores_of_all_three_are_kept(trained, scenes):
 
 
 def test_confidence_after_context_is_no_surer_than_the_network(trained, scenes):
-    """As after the dense CRF: a temperature is fitted, which changes no label."""
     segmenter, card = load_segmenter(trained / "context" / "best.safetensors")
     assert card.context.temperature == segmenter.context.temperature != 1
     image = torch.from_numpy(open_dataset(f"folder:{scenes}", "val").load(0).image).permute(2, 0, 1)[None].float()
@@ -208,3 +210,41 @@ def test_context_cannot_be_slipped_under_a_crf_that_has_run(tiny_run, tmp_path):
         PiecewiseTrainer(
             load_config("quickstart", TINY), "synthetic:64", run, parse_stages("unary,context,crf,joint"), resume=True
         ).prepare()
+
+
+def test_all_views_of_an_image_reach_both_crfs(trained, scenes):
+    """Windows and mirror images: the probabilities before and after context are averaged alike, and the dense CRF comes
+    once, on what is after."""
+    segmenter, views = load_segmenter(trained)[0], Views(48, 32, (1.0,), True)
+    image = open_dataset(f"folder:{scenes}", "val").load(0).image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        unary, context = (
+            view_logits(lambda x, part=part: segmenter.contextual(x)[part], pixels, views) for part in (0, 1)
+        )
+        final = segmenter.crf(context, pixels)
+    got = TorchPredictor(segmenter, views=views)(image)
+    for labels, logits in ((got.unary_labels, unary), (got.context_labels, context), (got.labels, final)):
+        np.testing.assert_array_equal(labels, logits.argmax(1)[0].numpy())
+
+
+def test_the_tuner_of_the_demo_keeps_what_comes_before_the_dense_crf(trained, scenes):
+    segmenter, card = load_segmenter(trained)
+    image = open_dataset(f"folder:{scenes}", "val").load(1).image
+    expected, got = TorchPredictor(segmenter)(image), CrfTuner(segmenter)(image, card.crf)
+    for name in ("labels", "unary_labels", "context_labels"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+
+
+def test_edges_learn_in_single_precision_beside_a_network_in_half(trained):
+    config = load_config(str(trained / "config.yaml"), ["context.train_network=true"])
+    segmenter = load_segmenter(trained / "context" / "best.safetensors")[0]
+    module = StageModule("context", segmenter, config, SegmentationLoss(config.loss, np.ones(4), 255))
+    crops = torch.rand(2, 3, 64, 96) * 255, torch.randint(0, 4, (2, 64, 96))
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(module.loss(crops))
+    assert losses[1].dtype == torch.float32
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=0.02)
