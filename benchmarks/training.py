@@ -21,7 +21,9 @@ from segtool.data.statistics import class_weights, statistics
 from segtool.train.cache import CachedDataset
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import TrainConfig
+from segtool.train.config.stages import STAGES
 from segtool.train.device import device
+from segtool.train.loggers import build_loggers
 from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
@@ -48,7 +50,7 @@ class Case:
         criterion = SegmentationLoss(self.config.loss, self.class_weight, self.images.ignore_index)
         size = self.config.data.batch_size
         assert size != "auto"
-        return segmenter, criterion, training_batches("unary", self.config, self.images, segmenter, size)
+        return segmenter, criterion, training_batches(STAGES["unary"], self.config, self.images, segmenter, size)
 
 
 def bare_loop(case: Case) -> list[float]:
@@ -88,6 +90,8 @@ def trainer(case: Case) -> list[float]:
             run,
             batches,
             validation_batches(case.config, case.val),
+            trained=False,
+            loggers=build_loggers(case.config, run.path, "unary", "benchmark"),
             save=lambda path: None,
             report=lambda line: None,
         )

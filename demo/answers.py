@@ -130,7 +130,7 @@ def redrawer(card: ModelCard) -> Callable[..., list[Any]]:
 
 def _drawn(result: Result, card: ModelCard, opacity: float, only: list[int], after_context: bool) -> list[Any]:
     """The slider with its pictures, and the links to the files."""
-    label = slider_label(card, after_context)
+    label = slider_label(card, after_context and result.prediction.context_labels is not None)
     if result.other is not None:
         label = f"{result.names[0]} | {result.names[1]}, differences red"
     pictures = before_and_after(result, card, opacity, only, after_context)

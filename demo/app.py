@@ -122,7 +122,7 @@ def _one_image(
             )
             button = gr.Button("Segment", variant="primary")
             opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity of the labels", elem_id="opacity")
-            both = card.context is not None and card.crf is not None
+            both = any(model.card.context is not None and model.card.crf is not None for model in models.values())
             after_context = gr.Checkbox(
                 False, label="Left: after the contextual CRF", visible=both, elem_id="after_context"
             )

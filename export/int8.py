@@ -4,7 +4,7 @@ The quantizer sees the network alone, between normalisation and CRF: it runs wha
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ from segtool.export.save import LARGEST_FILE
 
 Target = Literal["tensorrt", "cpu"]
 NETWORK = "network/"  # with which the names of its nodes begin
+_MOST_OUTPUTS = 2  # logits and features
 
 # TensorRT takes signed activations around zero, and no quantized bias. Processors multiply unsigned with signed best.
 _TARGETS: dict[Target, tuple[QuantType, dict[str, Any]]] = {
@@ -51,7 +52,7 @@ def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], tar
     with tempfile.TemporaryDirectory() as name, quiet():
         folder = Path(name)
         network = _part(model, bounds.given, bounds.wanted, folder / "network.onnx")
-        front = _part(model, INPUT, bounds.given, folder / "front.onnx")
+        front = _part(model, INPUT, [bounds.given], folder / "front.onnx")
         quant_pre_process(network, folder / "folded.onnx", skip_symbolic_shape=True)  # batch norm into convolutions
         save_ranges(folder / "folded.onnx", _Inputs(front, bounds.given, images), folder / "ranges.json")
         activations, options = _TARGETS[target]
@@ -71,10 +72,11 @@ def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], tar
 
 
 class _Bounds(NamedTuple):
-    """The value that the network takes, and the one that it gives."""
+    """The value that the network takes, and those that it gives: logits, and features where the contextual CRF reads
+    them."""
 
     given: str
-    wanted: str
+    wanted: tuple[str, ...]
 
 
 def _bounds(graph: GraphProto) -> _Bounds:
@@ -84,13 +86,14 @@ def _bounds(graph: GraphProto) -> _Bounds:
     given = {value for node in inside for value in node.input} - known
     read = {value for node in graph.node if not node.name.startswith(NETWORK) for value in node.input}
     wanted = made & (read | {output.name for output in graph.output})
-    if len(given) != 1 or len(wanted) != 1:
-        raise SegtoolError(f"the network has {len(given)} inputs and {len(wanted)} outputs, not one", mend="use --fp16")
-    return _Bounds(given.pop(), wanted.pop())
+    if len(given) != 1 or not 1 <= len(wanted) <= _MOST_OUTPUTS:
+        what = f"the network has {len(given)} inputs and {len(wanted)} outputs, not one and one or two"
+        raise SegtoolError(what, mend="use --fp16")
+    return _Bounds(given.pop(), tuple(sorted(wanted)))
 
 
-def _part(model: ModelProto, given: str, wanted: str, path: Path) -> Path:
-    part = Extractor(model).extract_model([given], [wanted])
+def _part(model: ModelProto, given: str, wanted: Sequence[str], path: Path) -> Path:
+    part = Extractor(model).extract_model([given], [*wanted])
     del part.functions[:]  # of the CRF, which is in neither part
     onnx.save(part, path)
     return path
@@ -115,7 +118,7 @@ def _joined(model: ModelProto, quantized: ModelProto, bounds: _Bounds) -> ModelP
     graph = joined.graph
     nodes = list(graph.node)
     # The network's last node: all that it needs comes before it, and all that needs it after.
-    last = next(i for i, node in enumerate(nodes) if bounds.wanted in node.output)
+    last = max(i for i, node in enumerate(nodes) if {*bounds.wanted} & {*node.output})
     _rename(quantized.graph, bounds)
     outside = [[n for n in part if not n.name.startswith(NETWORK)] for part in (nodes[:last], nodes[last:])]
     del graph.node[:], graph.value_info[:]
@@ -131,7 +134,7 @@ def _rename(graph: GraphProto, bounds: _Bounds) -> None:
     """Puts all names under the network's, where no other part of the model has any."""
 
     def renamed(name: str) -> str:
-        return name if name in ("", *bounds) else f"{NETWORK}{name.removeprefix(NETWORK)}:8"
+        return name if name in ("", bounds.given, *bounds.wanted) else f"{NETWORK}{name.removeprefix(NETWORK)}:8"
 
     for tensor in graph.initializer:
         tensor.name = renamed(tensor.name)

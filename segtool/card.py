@@ -16,9 +16,9 @@ Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(printable)]  # it may come from anywhere, and is shown in terminals
 Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
-_LARGEST_STRIDE, MOST_ITERATIONS, WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
-_MOST_OFFSETS, _MOST_CHANNELS, _FARTHEST = 1024, 65_536, 1024
-Step = Annotated[int, Field(ge=-_FARTHEST, le=_FARTHEST)]
+LARGEST_STRIDE, MOST_ITERATIONS, WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
+MOST_OFFSETS, MOST_HIDDEN, _MOST_CHANNELS, FARTHEST = 1024, 4096, 65_536, 1024
+Step = Annotated[int, Field(ge=-FARTHEST, le=FARTHEST)]
 
 
 class _Strict(BaseModel):
@@ -38,7 +38,7 @@ class InputContract(_Strict):
 
     mean: tuple[Number, Number, Number] = (0.485, 0.456, 0.406)  # of levels / 255
     std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
-    stride: int = Field(default=32, ge=1, le=_LARGEST_STRIDE)
+    stride: int = Field(default=32, ge=1, le=LARGEST_STRIDE)
 
 
 class CrfCard(_Strict):
@@ -77,17 +77,16 @@ class ContextCard(_Strict):
 
     `stride` is the side of a place of its coarse map in pixels, `feature_stride` that of the network's features, which
     have `features` channels; `reads_logits`: whether the logits are the features. `offsets` are (rows down, columns
-    right) from the first to the second place of an edge, in places. `temperature` divides the logits with the message,
-    where no dense CRF follows.
+    right) from the first to the second place of an edge, in places. `temperature` divides the logits with the message.
     """
 
-    stride: int = Field(ge=1, le=_LARGEST_STRIDE)
+    stride: int = Field(ge=1, le=LARGEST_STRIDE)
     features: int = Field(ge=1, le=_MOST_CHANNELS)
-    feature_stride: int = Field(ge=1, le=_LARGEST_STRIDE)
+    feature_stride: int = Field(ge=1, le=LARGEST_STRIDE)
     reads_logits: bool = False
-    offsets: list[tuple[Step, Step]] = Field(min_length=1, max_length=_MOST_OFFSETS)
-    hidden: int = Field(ge=1, le=_MOST_CHANNELS)
-    tables: int = Field(ge=1, le=_MOST_CHANNELS)
+    offsets: list[tuple[Step, Step]] = Field(min_length=1, max_length=MOST_OFFSETS)
+    hidden: int = Field(ge=1, le=MOST_HIDDEN)
+    tables: int = Field(ge=1, le=MOST_HIDDEN)
     iterations: int = Field(ge=1, le=MOST_ITERATIONS)
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
@@ -211,6 +210,8 @@ class ModelCard(_Strict):
 
 def without_crf(card: ModelCard) -> ModelCard:
     """The card of a model without its dense CRF."""
+    if card.crf is None:
+        return card
     found = card.validation
     scores = found and found.model_copy(update={"after_crf": found.after_context, "after_context": None})
     return card.model_copy(update={"crf": None, "validation": scores})

@@ -39,7 +39,7 @@ def make_card(
     config = config.model_copy(update={"model": model})
     return ModelCard(
         architecture=model.architecture if "python:" not in model.source else model.source,
-        encoder=model.encoder if model.source == "smp" or model.architecture == "FeatMapNet" else "",
+        encoder=model.encoder if model.source == "smp" or model.architecture.lower() == "featmapnet" else "",
         classes=classes,
         ignore_index=ignore_index,
         input=InputContract(),
@@ -80,9 +80,10 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     crf = DenseCRF.from_card(card.crf) if card.crf is not None else None
     if crf is not None and of_crf:  # a checkpoint of card schema 1 has the CRF in its card alone
         _load(crf, of_crf, path)
-    context = ContextualCRF(len(card.classes), card.context) if card.context is not None else None
-    if context is not None:
-        check_features(network, context.card, len(card.classes), path)
+    context = None
+    if card.context is not None:
+        check_features(network, card.context, len(card.classes), path)
+        context = ContextualCRF(len(card.classes), card.context)
         _load(context, of_context, path)
     return Segmenter(network, card.input, crf, context).eval(), card
 

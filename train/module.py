@@ -116,7 +116,8 @@ class StageModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         found = self.validation.scores()
         self.log("miou", found.final.miou)  # what schedules and early stopping look at
-        for name, scores in zip(("unary", "context", "crf"), found, strict=True):
+        last = "context" if self.stage.by_edges else "crf"
+        for name, scores in zip(("unary", "context", last), found, strict=True):
             if scores is not None:
                 self.log_dict({f"{self.stage.name}/{name}_{key}": value for key, value in scores.model_dump().items()})
 

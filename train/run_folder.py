@@ -83,14 +83,14 @@ class RunFolder:
             was = f"--data {state.data}" + (f" --from {state.start}" if state.start else "")
             what = "the run was started with other settings or data"
             raise SegtoolError(what, where=self.path / "state.json", mend=f"resume with {was}")
-        begun = {*state.done, *(stage for stage in STAGES if self._is_begun(stage))}
-        if state.widths is not None:
-            begun.add("crf")
-        longer = extended_stages(saved, config, begun, self.path / "config.yaml")
+        longer = extended_stages(saved, config, self.begun(state), self.path / "config.yaml")
         return state.model_copy(update={"done": {k: v for k, v in state.done.items() if k not in longer}})
 
-    def _is_begun(self, stage: StageName) -> bool:
-        return any((self.path / stage / name).is_file() for name in (LAST, PREVIOUS))
+    def begun(self, state: RunState) -> set[str]:
+        """The stages that have run, or were interrupted."""
+        searched = {"crf"} if state.widths is not None else set()
+        interrupted = {stage for stage in STAGES if any((self.path / stage / n).is_file() for n in (LAST, PREVIOUS))}
+        return {*state.done, *interrupted, *searched}
 
     def _check_foreign(self) -> None:
         taken = [name for name in (*_WRITTEN, *STAGES) if (self.path / name).exists()]

@@ -25,7 +25,8 @@ def ring_offsets(radii: Sequence[int]) -> list[Offset]:
     Args:
         radii: in places, each at least 1.
     """
-    return [(round(r * math.sin(angle)), round(r * math.cos(angle))) for r in radii for angle in _DIRECTIONS]
+    found = [(round(r * math.sin(angle)), round(r * math.cos(angle))) for r in radii for angle in _DIRECTIONS]
+    return list(dict.fromkeys(found))  # small rings share their diagonals
 
 
 def to_places(pixels: Tensor, factor: int) -> Tensor:

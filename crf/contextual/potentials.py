@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_FAR_OUT = 10.0  # deviations from the mean, beyond which features are not followed: a channel may be nearly dead
+
 
 class EdgePotential(nn.Module):
     """C x C scores of the labels of two places, from the features of both and their relation.
@@ -53,7 +55,7 @@ class EdgePotential(nn.Module):
     def project(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What places with features float32 [...,F] contribute to the first hidden layer of an edge, as its first and
         as its second: each [...,hidden]."""
-        normal = ((features - self.mean) / self.deviation).to(self.mix.weight.dtype)
+        normal = ((features - self.mean) / self.deviation).clamp(-_FAR_OUT, _FAR_OUT).to(self.mix.weight.dtype)
         return self.of_first(normal), self.of_second(normal)
 
     def hidden(self, edges: Tensor) -> Tensor:

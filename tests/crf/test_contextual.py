@@ -179,6 +179,17 @@ def test_rings_have_four_directions_and_no_edge_twice():
     offsets = ring_offsets([2, 5])
     assert offsets == [(0, 2), (1, 1), (2, 0), (1, -1), (0, 5), (4, 4), (5, 0), (4, -4)]
     assert not {*offsets} & {(-dy, -dx) for dy, dx in offsets}
+    assert ring_offsets([1, 2]) == [(0, 1), (1, 1), (1, 0), (1, -1), (0, 2), (2, 0)]
+
+
+def test_a_channel_that_was_nearly_dead_does_not_shout():
+    """Its deviation over the images that it was normalised by is next to nothing."""
+    layer, features = context(ring_offsets([1, 2])), maps(4, 5, F, seed=2)
+    known = torch.ones(1000, F).double()
+    known[0] += 1e-6
+    layer.potential.normalize_by(known)
+    quiet, loud = (layer.message(maps(4, 5, C), size * features) for size in (1, 1000))
+    assert loud.abs().max() < 100 * quiet.abs().max()
 
 
 def test_neighbors_of_a_map():
@@ -209,13 +220,13 @@ def test_places_are_means_of_what_lies_in_the_image(height, width):
     assert torch.equal(to_map(to_rows(found), *found.shape[2:]), found)
 
 
-def test_pixels_in_the_middle_of_a_place_keep_its_value():
-    """Bilinear between the middles of places: four pixels share the middle of a place of 2x2 blocks of them."""
-    places = maps(3, 4, 1)
-    middle = to_pixels(places, 8, 24, 32).unfold(2, 8, 8).unfold(3, 8, 8)[..., 3:5, 3:5].mean((4, 5))
-    inner = (slice(None), slice(None), slice(1, 2), slice(1, 3))
-    around = to_pixels(places, 2, 6, 8)
-    assert (middle - places)[inner].abs().max() < (around.amax() - around.amin()) / 8
+def test_what_rises_evenly_over_places_rises_evenly_over_pixels():
+    """The middle of place i lies at pixel 8 i + 3.5; beyond the middles of the outermost nothing changes."""
+    height, width = 37, 45  # no multiples of 8
+    rows, columns = torch.arange(5.0).double(), torch.arange(6.0).double()
+    found = to_pixels((10 * rows[:, None] + columns)[None, None], 8, height, width)[0, 0]
+    y, x = ((torch.arange(side).double() - 3.5) / 8 for side in (height, width))
+    torch.testing.assert_close(found, 10 * y.clamp(0, 4)[:, None] + x.clamp(0, 5))
 
 
 def test_a_new_crf_changes_nothing():

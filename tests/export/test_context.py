@@ -5,11 +5,11 @@ import onnx
 import pytest
 import torch
 
-from segtool.card import METADATA_KEY, ClassInfo, ContextCard, InputContract, TrainedOn, parse_card
+from segtool.card import METADATA_KEY, ClassInfo, ContextCard, InputContract, TrainedOn, parse_card, without_crf
 from segtool.crf.contextual.coarse import ring_offsets
 from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF, KernelWidths
-from segtool.export.onnx_export import export_onnx
+from segtool.export.onnx_export import Calibration, export_onnx
 from segtool.runtime import load
 from segtool.runtime.stages import stage_shares
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
@@ -112,3 +112,18 @@ def test_half_precision_has_half_convolutions_and_the_same_labels(exported, tmp_
     kinds = {value.name: value.data_type for value in model.graph.initializer}
     mixed = [kinds[name] for name in kinds if "context.potential.mix.weight" in name or "potential.mix" in name]
     assert onnx.TensorProto.FLOAT not in mixed
+
+
+def test_eight_bits_take_features_too(exported, tmp_path):
+    images = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8) for i in range(4)]
+    card = export_onnx(exported[0], tmp_path / "q.onnx", int8=Calibration(images, "cpu"))
+    assert card.precision == "int8"
+    nodes = onnx.load(tmp_path / "q.onnx").graph.node
+    assert any(n.op_type == "QuantizeLinear" for n in nodes)
+    assert not any(n.op_type == "QuantizeLinear" for n in nodes if n.name.startswith("context/"))
+    assert_same(exported[0], tmp_path / "q.onnx", agreement=0.5)
+
+
+def test_a_card_without_a_dense_crf_stays_as_it_is(exported):
+    card = load_segmenter(exported[0])[1].model_copy(update={"crf": None})
+    assert without_crf(card) == card

@@ -10,6 +10,7 @@ from segtool.errors import SegtoolError
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import Segmenter
+from segtool.train.networks.adapted import Adapted
 from segtool.train.networks.features import feature_size, last_layer, with_features
 from segtool.train.networks.network import build_network
 from segtool.train.stages.context_maps import ContextMaps, new_context
@@ -67,3 +68,27 @@ def test_a_coarse_map_finer_than_the_features_is_refused():
     )
     with pytest.raises(SegtoolError, match="stride of 8 pixels is no multiple of the features', 16"):
         new_context(segmenter, open_dataset("synthetic:64", "train"), load_config("quickstart", []).context)
+
+
+@pytest.mark.parametrize("size", [(128, 160), (96, 64), (64, 64)])
+def test_a_network_of_one_input_size_has_no_features_with_places(size):
+    """Whatever the image, its maps have one size."""
+    inner = build_network(ModelConfig(weights=None, encoder="resnet18"), 6)
+    network = Adapted(inner, size).eval()
+    assert feature_size(network, last_layer(network, 6), 32) is None
+
+
+class Unused(nn.Module):
+    """Has a head that it does not use."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.classifier = nn.Conv2d(3, 5, 1), nn.Conv2d(3, 5, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_head_that_is_not_used_is_none():
+    network = Unused()
+    assert feature_size(network, last_layer(network, 5), 8) is None

@@ -96,7 +96,8 @@ def _loss(row: dict[str, Any]) -> str:
 def _line(row: dict[str, Any], epochs: int) -> str:
     text = f"{row['stage']:7s} epoch {row['epoch']}/{epochs}  loss {_loss(row)}  {row['seconds']:.0f} s"
     text += f"  {row['images_per_second']:.1f} images/s"
-    for key, name in (("before_crf", "unary"), ("after_context", "context"), ("after_crf", "CRF")):
+    last = "context" if row["stage"] == "context" else "CRF"
+    for key, name in (("before_crf", "unary"), ("after_context", "context"), ("after_crf", last)):
         if scores := row.get(key):
             text += f"  {name}: mIoU {scores['miou']:.4f}, accuracy {scores['pixel_accuracy']:.4f}"
             text += f", boundary F {scores['boundary_f']:.4f}"

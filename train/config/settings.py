@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from segtool.card import MOST_ITERATIONS, WIDEST
+from segtool.card import FARTHEST, LARGEST_STRIDE, MOST_HIDDEN, MOST_ITERATIONS, MOST_OFFSETS, WIDEST
 from segtool.data.statistics import ClassWeights
 
 StageName = Literal["unary", "context", "crf", "joint", "control"]
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
+Radius = Annotated[int, Field(ge=1, le=FARTHEST)]
 Choices = Annotated[list[Annotated[PositiveFloat, Field(le=WIDEST)]], Field(min_length=1)]
 
 
@@ -104,10 +105,12 @@ class ContextStageConfig(StageConfig):
     learning_rate: float = Field(default=0.003, gt=0)
     weight_decay: float = Field(default=0.0001, ge=0)
     train_network: bool = False  # too, by the sum of its own loss and that of the edges
-    stride: int = Field(default=8, ge=1)  # pixels from one place of the coarse map to the next
-    radii: list[Annotated[int, Field(ge=1, le=128)]] = Field(default=[2, 4, 7, 11, 16], min_length=1)  # places
-    hidden: int = Field(default=64, ge=1)  # width of the network that gives an edge's potential
-    tables: int = Field(default=16, ge=1)  # of C x C, each of rank one, that the potentials are composed of
+    stride: int = Field(default=8, ge=1, le=LARGEST_STRIDE)  # pixels from one place of the coarse map to the next
+    radii: list[Radius] = Field(default=[2, 4, 7, 11, 16], min_length=1, max_length=MOST_OFFSETS // 4)  # places
+    hidden: int = Field(default=64, ge=1, le=MOST_HIDDEN)  # width of the network that gives an edge's potential
+    tables: int = Field(
+        default=16, ge=1, le=MOST_HIDDEN
+    )  # of C x C, each of rank one, that the potentials are composed of
     iterations: int = Field(default=3, ge=1, le=MOST_ITERATIONS)  # of mean field
     scale: float = Field(default=1.0, gt=0)  # of the message, in the beginning; stage joint learns it for each class
     class_weights: bool = True  # an edge counts as the mean of its ends' classes does in cross-entropy

@@ -10,7 +10,7 @@ from segtool.card import ContextCard
 from segtool.errors import SegtoolError
 from segtool.train.networks.adapted import HEADS, part_of
 
-_SIDE = 4  # strides; of a tried image
+_SHOWN = ((4, 5), (6, 4))  # strides; heights and widths of tried images
 
 
 class FeatureSize(NamedTuple):
@@ -30,12 +30,16 @@ def last_layer(network: nn.Module, classes: int) -> nn.Conv2d | None:
 
 
 def with_features(network: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of a network, and what one of its layers read for them."""
+    """Logits of a network, and what one of its layers read for them.
+
+    Raises:
+        SegtoolError: the network did not use the layer.
+    """
     seen: list[Tensor] = []
     thread = get_ident()  # another thread's features are not ours
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if get_ident() == thread:
+        if get_ident() == thread and inputs:
             seen.append(inputs[0])
 
     hook = layer.register_forward_pre_hook(keep)
@@ -43,28 +47,36 @@ def with_features(network: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tens
         logits: Tensor = network(x)
     finally:
         hook.remove()
+    if not seen:
+        raise SegtoolError("the network does not use the layer that the contextual CRF is to read", where="context")
     return logits, seen[-1]
 
 
 @torch.no_grad()
 def feature_size(network: nn.Module, layer: nn.Module, stride: int) -> FeatureSize | None:
     """What a layer reads when the network is shown images; None unless it is maps with a whole number of pixels, a
-    divisor of `stride`, from one place to the next.
+    divisor of `stride`, from one place to the next, whatever size an image has.
 
     Args:
         network: in eval mode.
         stride: that of the network: sides of images are multiples of it.
     """
-    parameter = next(network.parameters())
-    shown = torch.zeros(1, 3, _SIDE * stride, (_SIDE + 1) * stride, device=parameter.device)
-    features = with_features(network, layer, shown)[1]
-    if not isinstance(features, Tensor) or features.ndim != 4:
+    device = next(network.parameters()).device
+    found = set()
+    for sides in _SHOWN:
+        shown = torch.zeros(1, 3, *(stride * side for side in sides), device=device)
+        try:
+            features = with_features(network, layer, shown)[1]
+        except SegtoolError:
+            return None
+        if not isinstance(features, Tensor) or features.ndim != len(shown.shape):
+            return None
+        steps = {image / own for image, own in zip(shown.shape[2:], features.shape[2:], strict=True)}
+        found |= {(features.shape[1], step) for step in steps}
+    channels, step = next(iter(found))
+    if len(found) > 1 or step != int(step) or stride % int(step):
         return None
-    steps = {image / own for image, own in zip(shown.shape[2:], features.shape[2:], strict=True)}
-    step = next(iter(steps))
-    if len(steps) > 1 or step != int(step) or stride % int(step):
-        return None
-    return FeatureSize(features.shape[1], int(step))
+    return FeatureSize(channels, int(step))
 
 
 def check_features(network: nn.Module, card: ContextCard, classes: int, where: object) -> None:

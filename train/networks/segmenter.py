@@ -109,5 +109,5 @@ def _cut(maps: Tensor, height: int, width: int) -> Tensor:
     cut = maps[:, :, :height, :width]
     for axis, side in ((2, height), (3, width)):
         # PyTorch 2.11's exporter cannot tell that from the padding, and has to know it.
-        torch._check(cut.shape[axis] == side)
+        torch._check(cut.shape[axis] == side, lambda: "the network gives maps of another size than its card says")
     return cut

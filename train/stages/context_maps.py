@@ -22,27 +22,24 @@ _SHARE = 0.25  # of the free memory that maps may fill
 _NORMALIZED_BY = 32  # images
 
 
-def new_context(segmenter: Segmenter, images: SegmentationDataset, config: ContextStageConfig) -> ContextualCRF:
-    """A contextual CRF for a network, with potentials of zero.
+def context_card(segmenter: Segmenter, classes: int, config: ContextStageConfig) -> ContextCard:
+    """The graph of a contextual CRF for a network.
 
     Args:
-        segmenter: with the network that the potentials read, wherever it lies. Without a head that is known by its name
-            they read its logits.
-        images: the features are normalised by some of them.
+        segmenter: with the network that the potentials read. Without a head that is known by its name they read its
+            logits.
 
     Raises:
         SegtoolError: the coarse map's stride does not fit the features'.
     """
-    classes, found = len(images.classes), None
     segmenter.network.eval()
     layer = last_layer(segmenter.network, classes)
-    if layer is not None:
-        found = feature_size(segmenter.network, layer, segmenter.stride)
+    found = None if layer is None else feature_size(segmenter.network, layer, segmenter.stride)
     size = found or FeatureSize(classes, 1)
     if config.stride % size.stride:
         what = f"the coarse map's stride of {config.stride} pixels is no multiple of the features', {size.stride}"
-        raise SegtoolError(what, where="context.stride", mend=f"--set context.stride={2 * size.stride}")
-    card = ContextCard(
+        raise SegtoolError(what, where="context.stride", mend=f"--set context.stride={size.stride}")
+    return ContextCard(
         stride=config.stride,
         features=size.channels,
         feature_stride=size.stride,
@@ -52,7 +49,17 @@ def new_context(segmenter: Segmenter, images: SegmentationDataset, config: Conte
         tables=config.tables,
         iterations=config.iterations,
     )
-    context = ContextualCRF(classes, card).to(segmenter.mean.device)
+
+
+def new_context(segmenter: Segmenter, images: SegmentationDataset, config: ContextStageConfig) -> ContextualCRF:
+    """A contextual CRF for a segmenter, and in it, with potentials of zero.
+
+    Args:
+        segmenter: wherever it lies.
+        images: the features are normalised by some of them.
+    """
+    classes = len(images.classes)
+    context = ContextualCRF(classes, context_card(segmenter, classes, config)).to(segmenter.mean.device)
     torch.nn.init.constant_(context.scale, config.scale)
     segmenter.context = context
     chosen = even_choice(len(images), _NORMALIZED_BY)

@@ -57,7 +57,8 @@ def check_precision(config: TrainConfig) -> None:
 
 
 def _batch_norm_learns(config: TrainConfig, stages: Sequence[StageName]) -> bool:
-    return "unary" in stages or (not config.joint.freeze_batch_norm and bool({"joint", "control"} & {*stages}))
+    later = not config.joint.freeze_batch_norm and bool({"joint", "control"} & {*stages})
+    return "unary" in stages or later or ("context" in stages and config.context.train_network)
 
 
 def _failure(error: Exception, batch: int, images: int) -> SegtoolError:

@@ -57,7 +57,8 @@ def fit_stage(
         KeyboardInterrupt: on Ctrl-C; the last finished epoch is safe.
     """
     module.segmenter.to(memory_format=torch.channels_last)
-    if config.compile and module.segmenter.context is None:
+    context = module.segmenter.context
+    if config.compile and (context is None or context.card.reads_logits):
         module.segmenter.network.compile()
     elif config.compile:
         report(f"{module.stage.name}: not compiled, for the contextual CRF reads what is inside the network")

@@ -30,7 +30,7 @@ from segtool.train.networks import Segmenter
 from segtool.train.networks.options import check_options
 from segtool.train.run_folder import RunFolder, RunState
 from segtool.train.stages.batch_size import choose_batch_size
-from segtool.train.stages.context_maps import new_context
+from segtool.train.stages.context_maps import context_card, new_context
 from segtool.train.stages.first_step import check_precision, check_share, try_network
 from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
@@ -147,7 +147,7 @@ class PiecewiseTrainer:
 
     def _check_stages(self) -> None:
         """Whether each stage finds what it starts from, and the first one can be built or read."""
-        check_order(self.stages, self.state.done, self.start, self.out)
+        check_order(self.stages, self.state.done, self.start, self.out, self.folder.begun(self.state))
         to_come = [stage for stage in self.stages if stage.name not in self.state.done]
         if to_come and to_come[0].before(self.state.done) is None:
             # The first process downloads weights, the others find them there.
@@ -155,7 +155,10 @@ class PiecewiseTrainer:
 
     def _try(self, stages: list[Stage]) -> None:
         classes, images = len(self.train_set.classes), len(self.train_set) // distributed.world()
-        try_network(self._start_of(stages[0]), self.config, [stage.name for stage in stages], classes, images)
+        segmenter = self._start_of(stages[0])
+        try_network(segmenter, self.config, [stage.name for stage in stages], classes, images)
+        if any(stage.by_edges for stage in stages):
+            context_card(segmenter, classes, self.config.context)
 
     def _start_of(self, stage: Stage) -> Segmenter:
         before = stage.before(self.state.done)

@@ -8,13 +8,15 @@ from segtool.errors import SegtoolError
 from segtool.train.checkpoint import load_segmenter, model_config
 from segtool.train.checkpoint_file import checkpoint_path, is_checkpoint, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
-from segtool.train.config.stages import Stage
+from segtool.train.config.stages import STAGES, Stage
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network
 from segtool.train.networks.pretrained import load_weights, put_weights
 
 
-def check_order(stages: Sequence[Stage], done: Collection[str], start: Path | None, where: Path) -> None:
+def check_order(
+    stages: Sequence[Stage], done: Collection[str], start: Path | None, where: Path, begun: Collection[str] = ()
+) -> None:
     """Whether each stage finds what it starts from.
 
     Args:
@@ -22,9 +24,10 @@ def check_order(stages: Sequence[Stage], done: Collection[str], start: Path | No
         done: stages that have run before.
         start: a file that takes the place of what was trained before the first of them.
         where: the run folder.
+        begun: stages that have run before, or were interrupted.
 
     Raises:
-        SegtoolError: one does not.
+        SegtoolError: one does not, or it would leave out what a stage before it has trained.
     """
     wanted, available = {stage.name for stage in stages}, {*done}
     for stage in stages:
@@ -33,11 +36,20 @@ def check_order(stages: Sequence[Stage], done: Collection[str], start: Path | No
             needed = stage.previous[-1]
             mend = f"--stages {needed},{stage.name}, or --from CHECKPOINT"
             raise SegtoolError(f"stage {stage.name} needs stage {needed}", where=where, mend=mend)
+        if from_file and stage.previous and (left_out := [s.name for s in stages if s.name in _before(stage)]):
+            what = f"stage {stage.name} does not start from stage {left_out[-1]}, but from stage {stage.previous[0]}"
+            mend = f"--stages {','.join([*left_out, stage.previous[0], stage.name])}"
+            raise SegtoolError(what, where=where, mend=mend)
         available.add(stage.name)
-    later = [name for name in ("crf", "joint") if name in done]
+    later = [name for name in ("crf", "joint") if name in {*done, *begun}]
     if later and "context" in wanted and "context" not in done:
         mend = "another --out, with --from this run"
-        raise SegtoolError(f"stage {later[0]} has run without stage context", where=where, mend=mend)
+        raise SegtoolError(f"stage {later[0]} was begun without stage context", where=where, mend=mend)
+
+
+def _before(stage: Stage) -> set[str]:
+    """All stages that one builds on, directly or not."""
+    return {name for previous in stage.previous for name in (previous, *_before(STAGES[previous]))}
 
 
 def start_of(
@@ -56,9 +68,8 @@ def start_of(
         segmenter = start_from(start, config, classes, new_head=new_head)
     else:
         return Segmenter(build_network(config, len(classes)), InputContract())
-    for crf in (segmenter.context, segmenter.crf):
-        if crf is not None:
-            crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
+    if segmenter.crf is not None:
+        segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
     if not stage.crf:
         segmenter.context = None
     if not (stage.network and stage.crf):  # without a CRF, or with one that is searched first
