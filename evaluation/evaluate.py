@@ -44,7 +44,7 @@ class StageCounts(NamedTuple):
 class ScoredImage(NamedTuple):
     """One image: what was counted, and its row of the table."""
 
-    counts: "StageCounts"
+    counts: StageCounts
     row: Row
 
 

@@ -17,8 +17,6 @@ def pictures_of(sample: Sample, prediction: Prediction, colors: list[tuple[int, 
     pictures = {"image": sample.image, "truth": colorize(sample.labels, colors)}
     found = {"prediction": prediction.labels}
     if prediction.unary_labels is not None:
-        found = {"before CRF": prediction.unary_labels, "after CRF": prediction.labels}
-        if prediction.context_labels is not None:
-            between = {"after context": prediction.context_labels}
-            found = {"before CRF": prediction.unary_labels, **between, "after CRF": prediction.labels}
+        between = {} if prediction.context_labels is None else {"after context": prediction.context_labels}
+        found = {"before CRF": prediction.unary_labels, **between, "after CRF": prediction.labels}
     return pictures | {name: overlay(sample.image, labels, colors, _OPACITY) for name, labels in found.items()}

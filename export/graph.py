@@ -27,7 +27,7 @@ class DeployedGraph(nn.Module):
 
     @property
     def _has_crf(self) -> bool:
-        return self.segmenter.context is not None or self.segmenter.crf is not None
+        return self.segmenter.last_crf is not None
 
     @property
     def _has_both(self) -> bool:

@@ -1,4 +1,4 @@
-"""Mixed precision, decided before the graph is written: convolutions in float16, all else in float32."""
+"""Mixed precision, decided before the graph is written: network and potentials in float16, all else in float32."""
 
 from typing import Any
 

@@ -52,7 +52,7 @@ def export_onnx(
         iterations: mean-field iterations of the dense CRF; the card's own when not given.
         size: fixed (height, width); dynamic when not given.
         probabilities: also output all class probabilities.
-        fp16: convolutions in float16; mean field has float32 in any case.
+        fp16: network and potentials in float16; mean field has float32 in any case.
         int8: the network in 8 bits, by Q/DQ nodes.
         crf: False leaves the dense CRF out, for engines that cannot run it; the labels are then those before it.
 

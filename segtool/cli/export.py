@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--size", metavar="HxW", help="Fix the image size.  [default: any size]")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
 @click.option("--no-crf", is_flag=True, help="Leave the dense CRF out, for engines that cannot run it.")
-@click.option("--fp16", is_flag=True, help="Convolutions in half precision; mean field stays in float32.")
+@click.option("--fp16", is_flag=True, help="Network and potentials in half precision; mean field stays in float32.")
 @click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
 @click.option("--calibrate", metavar="SPEC", help="Dataset whose training images set the scales of --int8.")
 @click.option(
