@@ -2,6 +2,7 @@
 
 from segtool.data import layouts
 from segtool.data.base import Sample, SegmentationDataset, even_choice
+from segtool.data.class_list import named_classes
 from segtool.data.registry import absolute_spec, dataset_names, open_dataset, register_dataset
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "absolute_spec",
     "dataset_names",
     "even_choice",
+    "named_classes",
     "open_dataset",
     "register_dataset",
 ]

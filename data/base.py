@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,10 @@ class SegmentationDataset(ABC):
     def source_of(self, index: int) -> object:
         """What errors about the labels of image `index` name."""
         return self.identifier(index)
+
+    def image_path(self, index: int) -> Path | None:
+        """The file that holds image `index` as `load` gives it, where there is one."""
+        return None
 
     def stored_label(self, label: int) -> int:
         """The value in the files that became `label`; another one if the dataset numbers its classes anew."""

@@ -1,8 +1,7 @@
-"""Datasets that are pairs of files: what `folder`, `camvid`, `voc`, `cityscapes` and `ade20k` share."""
+"""Datasets that are image files with mask files: what `folder`, `camvid`, `voc`, `cityscapes` and `ade20k` share."""
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from filecmp import cmp
 from pathlib import Path
 from typing import NamedTuple
@@ -14,21 +13,32 @@ from segtool.card import ClassInfo
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.files import image_doubts
 from segtool.data.checks.findings import Finding
+from segtool.data.label_values import LabelValues, binary
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
-from segtool.images import list_images, read_image, read_label_map
-from segtool.palette import voc_color
+from segtool.images import opened_image, read_image
 from segtool.sources import find
 
-MOST_CLASSES = 255
+
+class Layer(NamedTuple):
+    """A binary mask, and the class id (or ignore index) of what it covers."""
+
+    path: Path
+    label: int
 
 
 class Pair(NamedTuple):
-    """An image and its mask."""
+    """An image and its mask; or, where each class has a mask of its own, its masks in the order of their classes."""
 
     name: str
     image: Path
     mask: Path
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that hold labels."""
+        return tuple(layer.path for layer in self.layers) or (self.mask,)
 
 
 class PairsDataset(SegmentationDataset):
@@ -39,7 +49,8 @@ class PairsDataset(SegmentationDataset):
         pairs: those that are complete.
         problems: what is wrong with the others.
         doubts: about files that are left out.
-        mapping: uint8 [256], the class id (or `ignore_index`) of each value of a mask; None if masks hold class ids.
+        values: what masks hold.
+        elsewhere: what pixels are that no mask of a class covers.
     """
 
     def __init__(
@@ -52,10 +63,11 @@ class PairsDataset(SegmentationDataset):
         doubts: Sequence[Finding] = (),
         *,
         ignore_index: int = 255,
-        mapping: NDArray[np.uint8] | None = None,
+        values: LabelValues | None = None,
+        elsewhere: int = 255,
     ) -> None:
         self.name, self.split, self.classes, self.ignore_index = name, split, classes, ignore_index
-        self._pairs, self._mapping = pairs, mapping
+        self._pairs, self._values, self._elsewhere = pairs, values or LabelValues(), elsewhere
         self.problems, self.doubts = problems, doubts
 
     def __len__(self) -> int:
@@ -64,66 +76,65 @@ class PairsDataset(SegmentationDataset):
     def identifier(self, index: int) -> str:
         return self._pairs[index].name
 
+    def image_path(self, index: int) -> Path:
+        return self._pairs[index].image
+
     def load(self, index: int) -> Sample:
-        _, image_path, mask_path = self._pairs[index]
-        labels = read_label_map(mask_path)
-        if self._mapping is not None:
-            labels = self._mapping[labels]
-        return Sample(read_image(image_path), labels)
+        pair = self._pairs[index]
+        labels = _stacked(pair.layers, self._elsewhere) if pair.layers else self._values.read(pair.mask)
+        return Sample(read_image(pair.image), labels)
 
     def source_of(self, index: int) -> object:
-        return self._pairs[index].mask
+        return self._pairs[index].files[0]
 
     def stored_label(self, label: int) -> int:
-        stored = [label] if self._mapping is None else np.flatnonzero(self._mapping == label)
-        return int(stored[0]) if len(stored) else label
+        return self._values.stored(label)
 
     def file_doubts(self, index: int) -> Iterator[Finding]:
         return image_doubts(self._pairs[index].image)
 
 
+def _stacked(layers: Sequence[Layer], elsewhere: int) -> NDArray[np.uint8]:
+    """Binary masks over each other: the last one counts where several cover a pixel."""
+    labels: NDArray[np.uint8] | None = None
+    for path, label in layers:
+        with opened_image(path) as image:
+            covered = binary(image, path)
+        if labels is None:
+            labels = np.full(covered.shape, elsewhere, np.uint8)
+        if covered.shape != labels.shape:
+            sizes = " and ".join(f"{height}x{width}" for height, width in (labels.shape, covered.shape))
+            raise SegtoolError(f"masks of one image have the sizes {sizes}", where=path, mend="give them its size")
+        labels[covered] = label
+    assert labels is not None  # there is a layer
+    return labels
+
+
 class Paired(NamedTuple):
-    """What was found in two folders: complete pairs by name, what is wrong with others, what is left out."""
+    """Complete pairs, what is wrong with others, what is left out."""
 
     pairs: list[Pair]
     problems: list[SegtoolError]
     doubts: list[Finding]
 
 
-def paired_by_stem(images: Path, masks: Path) -> Paired:
-    """The images of one folder with the masks of the same stem in another.
-
-    Raises:
-        SegtoolError: no such folder.
-    """
-    listed, found = list_images(images), list_images(masks)
-    by_stem = {path.stem: path for path in found}
-    lone = sorted(by_stem.keys() - {path.stem for path in listed})
-    wanted = {path.stem: (path, by_stem.get(path.stem, masks / f"{path.stem}.png")) for path in listed}
-    pairs, problems = complete_pairs(((name, *paths) for name, paths in wanted.items()), lone)
-    problems += [*_ambiguous(listed), *_ambiguous(found)]
-    doubts = [Finding("a mask has no image, and is left out", str(by_stem[stem])) for stem in lone]
-    return Paired(pairs, problems, [*_not_read(images), *_not_read(masks), *doubts])
-
-
-def complete_pairs(
-    wanted: Iterable[tuple[str, Path, Path]], others: Sequence[str] = ()
-) -> tuple[list[Pair], list[SegtoolError]]:
-    """Those pairs whose files both exist and differ, and an error for each of the others.
+def complete_pairs(wanted: Sequence[Pair], others: Sequence[str] = ()) -> tuple[list[Pair], list[SegtoolError]]:
+    """Those pairs whose files exist and differ, and an error for each of the others.
 
     Args:
         others: stems of masks that belong to no image, sorted.
     """
     pairs, problems = [], []
-    for pair in map(Pair._make, wanted):
-        missing = [path for path in (pair.image, pair.mask) if not path.is_file()]
-        if missing:
-            what = "an image has no mask" if missing[0] == pair.mask else "a listed image is missing"
+    for pair in wanted:
+        missing = next((path for path in (pair.image, *pair.files) if not path.is_file()), None)
+        if missing is not None:
+            what = "a listed image is missing" if missing == pair.image else "an image has no mask"
             near = _nearest(pair.mask.stem, others)
-            mend = f"add {missing[0]}" + (f", or rename {near}{pair.mask.suffix}" if near else "")
+            mend = f"add {missing}" + (f", or rename {near}{pair.mask.suffix}" if near else "")
             problems.append(SegtoolError(what, where=pair.name, mend=mend))
-        elif cmp(pair.image, pair.mask, shallow=False):
-            problems.append(SegtoolError("image and mask are the same file", where=pair.mask, mend="put a mask there"))
+        elif any(cmp(pair.image, path, shallow=False) for path in pair.files):
+            where = pair.files[0]
+            problems.append(SegtoolError("image and mask are the same file", where=where, mend="put a mask there"))
         else:
             pairs.append(pair)
     return pairs, problems
@@ -135,21 +146,22 @@ def _nearest(stem: str, others: Sequence[str]) -> str | None:
     return others[place] if place < len(others) and others[place].startswith(stem) else None
 
 
-def _ambiguous(paths: Sequence[Path]) -> Iterator[SegtoolError]:
-    count = Counter(path.stem for path in paths)
-    for path in paths:
-        if count[path.stem] > 1:
-            what = f"{count[path.stem]} files have one stem, by which images and masks are paired"
+def ambiguous(found: Mapping[object, Sequence[Path]]) -> Iterator[SegtoolError]:
+    """An error for each file that shares its key with another one."""
+    for paths in found.values():
+        for path in paths if len(paths) > 1 else ():
+            what = f"{len(paths)} files have one stem, by which images and masks are paired"
             yield SegtoolError(what, where=path, mend="give each its own name, or remove the others")
 
 
-def _not_read(folder: Path) -> Iterator[Finding]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
+def not_read(paths: Sequence[Path]) -> Iterator[Finding]:
+    """Doubts about what lies beside images or masks."""
+    for path in paths:
+        if path.is_dir():
             below = find(path).images
-            what, mend = "images in folders below are left out", f"move them to {folder}"
+            what, mend = "images in folders below are left out", f"move them to {path.parent}"
             yield from (Finding(what, str(path / name), mend) for name in below)
-        if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."):
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
             mend = f"what is read ends in {', '.join(IMAGE_SUFFIXES)}"
             yield Finding(f"files that end in {path.suffix or 'nothing'} are left out", str(path), mend)
 
@@ -167,21 +179,3 @@ def require_folder(root: Path | None, name: str, *parts: str) -> Path:
         mend = f"{name} has {'/'.join(parts)} in its folder" if parts else None
         raise SegtoolError("no such folder", where=folder, mend=mend)
     return folder
-
-
-def named_classes(names: Sequence[str], colors: Sequence[tuple[int, int, int]] | None = None) -> list[ClassInfo]:
-    """Classes in order, in the colours of PASCAL VOC if none are given.
-
-    Raises:
-        SegtoolError: more than masks of 8 bits can hold beside void.
-    """
-    if len(names) > MOST_CLASSES:
-        raise too_many_classes(len(names), "classes")
-    colors = colors or [voc_color(i) for i in range(len(names))]
-    return [ClassInfo(id=i, name=n, color=c) for i, (n, c) in enumerate(zip(names, colors, strict=True))]
-
-
-def too_many_classes(count: int, where: object) -> SegtoolError:
-    """The error for more classes than masks of 8 bits can hold beside void."""
-    mend = f"masks have 8 bits: ids 0..{MOST_CLASSES - 1}, and 255 for void; merge classes, or make rare ones void"
-    return SegtoolError(f"{count} classes, {MOST_CLASSES} are possible", where=where, mend=mend)

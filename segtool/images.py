@@ -1,4 +1,4 @@
-"""Reading pictures of any kind as RGB bytes, and masks as class ids."""
+"""Reading pictures of any kind as RGB bytes."""
 
 import io
 import os
@@ -78,16 +78,6 @@ def check_image(data: bytes, max_pixels: int) -> None:
         pass
 
 
-def read_label_map(path: Path) -> NDArray[np.uint8]:
-    """Reads a mask as uint8 [H,W]: palette or greyscale PNG whose values are class ids.
-
-    Raises:
-        SegtoolError: missing, truncated, a colour picture, more than 8 bits, or a format that loses something.
-    """
-    with _opened(path, path) as image:
-        return _as_labels(image, path)
-
-
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """The picture as it lies in the file, not decoded yet, for as long as the context lasts.
@@ -137,14 +127,16 @@ def _open(source: Path | BinaryIO) -> Image.Image:
         return Image.open(source, formats=FORMATS)
 
 
-def _load(image: Image.Image) -> None:
+def loaded(image: Image.Image) -> Image.Image:
+    """The image, decoded; within `opened_image` what goes wrong becomes a SegtoolError."""
     if image.format != "TIFF":
         image.load()
-        return
+        return image
     with _our_limit(), libtiff.Watch() as watched:  # Pillow looks at its limit for each tile, too
         image.load()
     if watched.damaged:
         raise OSError("damaged TIFF data")
+    return image
 
 
 @contextmanager
@@ -185,7 +177,7 @@ def _most_pixels() -> int:
 
 def as_rgb(image: Image.Image, in_place: bool = True) -> RGB:
     """Any PIL image as uint8 [H,W,3] RGB, upright; `in_place` turns the image itself, which saves a copy."""
-    _load(image)  # a PNG may say how it is turned after its pixels
+    loaded(image)  # a PNG may say how it is turned after its pixels
     alpha = has_alpha(image)  # a copy does not know its file any more
     if in_place:
         ImageOps.exif_transpose(image, in_place=True)
@@ -215,19 +207,6 @@ def has_alpha(image: Image.Image) -> bool:
         # Pillow takes a fourth band for transparency where the file does not say what it is.
         return _EXTRA_SAMPLES in image.tag_v2  # type: ignore[attr-defined]
     return image.mode in ("RGBA", "RGBa", "LA", "PA") or (image.mode == "P" and "transparency" in image.info)
-
-
-def _as_labels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    if image.format == "JPEG":
-        raise SegtoolError("a mask saved as JPEG, which changes class ids", where=path, mend="save it as PNG")
-    if image.mode not in ("L", "P", "1"):
-        raise SegtoolError(
-            f"a mask must hold class ids in one 8-bit channel, not {image.mode}",
-            where=path,
-            mend="save it as a palette or greyscale PNG",
-        )
-    _load(image)
-    return np.array(image, dtype=np.uint8)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from segtool.errors import SegtoolError
 
 _EXAMPLES = 3
+_NUMBER = re.compile(r"#[0-9a-f]{6}\b|\d+")
+_LIST = re.compile(r"# \(# pixels\)(, # \(# pixels\))*( and # more)?")
 
 
 class Finding(NamedTuple):
@@ -68,8 +70,13 @@ def grouped(findings: Iterable[Finding]) -> list[Group]:
     """Findings by kind, in the order in which the kinds were found first."""
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
-        kinds.setdefault(re.sub(r"\d+", "#", finding.what), []).append(finding)
+        kinds.setdefault(_kind(finding.what), []).append(finding)
     return [Group(f[0], tuple(one.where for one in f[:_EXAMPLES]), len(f)) for f in kinds.values()]
+
+
+def _kind(what: str) -> str:
+    """The words without their numbers, colours, and lists of those."""
+    return _LIST.sub("#", _NUMBER.sub("#", what))
 
 
 def refuse(problems: Iterable[Finding]) -> None:

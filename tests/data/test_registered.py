@@ -5,8 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from segtool.cli.data import command
-from segtool.data import Sample, SegmentationDataset, open_dataset, register_dataset
-from segtool.data.pairs import named_classes
+from segtool.data import Sample, SegmentationDataset, named_classes, open_dataset, register_dataset
 from segtool.data.reduced import Reduced
 from segtool.data.registry import _OPENERS
 from segtool.errors import SegtoolError

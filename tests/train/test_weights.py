@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segtool.data.pairs import named_classes
+from segtool.data import named_classes
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained

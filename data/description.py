@@ -1,0 +1,233 @@
+"""classes.yaml: what a dataset's classes are, where its files lie, and what its masks hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from segtool.card import ClassInfo
+from segtool.data.class_list import MOST_CLASSES, too_many_classes
+from segtool.data.label_values import MOST_VALUES, LabelValues, class_colors
+from segtool.data.patterns import Pattern
+from segtool.data.splits import SplitRule
+from segtool.errors import SegtoolError
+from segtool.palette import voc_color
+from segtool.suggest import unknown
+
+FILE = "classes.yaml"
+VOID, OTHER = "void", "other"
+IMAGES, MASKS = "{split}/images/{stem}", "{split}/masks/{stem}"
+_KEYS = ("classes", "ignore_index", "root", "images", "masks", "values", "ids", "elsewhere", "split")
+BINARY = "binary"
+_KINDS = ("ids", "colors", BINARY)
+_EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
+
+
+class _Meanings(NamedTuple):
+    """What `ids:` says of numbers, colours (0xRRGGBB) and names; what of all others, or None."""
+
+    numbers: dict[int, int]
+    colors: dict[int, int]
+    names: dict[str, int]
+    other: int | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a classes.yaml says.
+
+    Attributes:
+        path: the file.
+        root: the dataset's folder.
+        classes, ignore_index: see `SegmentationDataset`.
+        images, masks: where they lie below `root`.
+        values: what masks hold, unless they are binary.
+        layered: whether masks are binary: of one class each, or of the second one of two classes.
+        names: the class (or `ignore_index`) of each name that an annotation tool uses, where it is not a class' own.
+        other: the class (or `ignore_index`) of all further names; None: they are refused.
+        elsewhere: the class (or `ignore_index`) of pixels that no annotation or binary mask covers.
+        split: which images belong to which split.
+    """
+
+    path: Path
+    root: Path
+    classes: list[ClassInfo]
+    ignore_index: int
+    images: Pattern
+    masks: Pattern
+    values: LabelValues
+    layered: bool
+    elsewhere: int
+    split: SplitRule
+    names: Mapping[str, int] = field(default_factory=dict)
+    other: int | None = None
+
+
+def read_description(path: Path, root: Path | None = None) -> Description:
+    """Reads a classes.yaml.
+
+    Args:
+        path: the file.
+        root: the dataset's folder, unless the file says so; by default the one in which it lies.
+
+    Raises:
+        SegtoolError: it cannot be read, or says something that cannot be meant; with what to write instead.
+    """
+    data = _read(path)
+    classes, ignore_index = _classes(data, path)
+    meanings = _meanings(data.get("ids"), classes, ignore_index, path)
+    images = Pattern(_text(data, "images", IMAGES, path), path)
+    masks = Pattern(_text(data, "masks", MASKS, path), path)
+    folder = _text(data, "root", "", path) if "root" in data else None
+    binary = data.get("values") == BINARY
+    return Description(
+        path=path,
+        root=path.parent / Path(folder).expanduser() if folder else root or path.parent,
+        classes=classes,
+        ignore_index=ignore_index,
+        images=images,
+        masks=masks,
+        values=_values(data, classes, ignore_index, meanings, path),
+        layered=binary or "class" in masks.names,
+        elsewhere=0 if binary and "elsewhere" not in data else _elsewhere(data, classes, ignore_index, path),
+        split=SplitRule.parsed(data.get("split"), images.names, path),
+        names=meanings.names,
+        other=meanings.other,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        mend = f"segtool data init {path.parent} writes one from what is there; or {_EXAMPLE}"
+        raise SegtoolError("no such file", where=path, mend=mend) from error
+    except OSError as error:
+        raise SegtoolError(f"cannot be read ({error.strerror})", where=path) from error
+    except UnicodeDecodeError as error:
+        raise SegtoolError("not UTF-8", where=f"{path}, byte {error.start}", mend="save it as UTF-8") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SegtoolError("not valid YAML", where=f"{path}{_place(error)}", mend=_EXAMPLE) from error
+    if not isinstance(data, dict):
+        raise SegtoolError("no list of classes", where=path, mend=_EXAMPLE)
+    for key in data:
+        if key not in _KEYS:
+            raise unknown(f"key in {path}", str(key), _KEYS)
+    return data
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f", line {mark.line + 1}"
+
+
+def _text(data: Mapping[str, Any], key: str, default: str, path: Path) -> str:
+    value = data.get(key, default)
+    if not isinstance(value, str) or not value:
+        mend = "in YAML a text that begins with { needs quotes" if isinstance(value, dict) else None
+        raise SegtoolError(f"{key} is {value!r}, not a path", where=path, mend=mend)
+    return value
+
+
+def _classes(data: Mapping[str, Any], path: Path) -> tuple[list[ClassInfo], int]:
+    entries = data.get("classes")
+    if not isinstance(entries, list) or not entries:
+        raise SegtoolError("no list of classes", where=path, mend=_EXAMPLE)
+    if len(entries) > MOST_CLASSES:
+        raise too_many_classes(len(entries), path)
+    ignore_index = data.get("ignore_index", 255)
+    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+        raise SegtoolError("ignore_index is not a number", where=path, mend="255 is usual")
+    return [_class(index, entry, path) for index, entry in enumerate(entries)], ignore_index
+
+
+def _class(index: int, entry: object, path: Path) -> ClassInfo:
+    fields = entry if isinstance(entry, dict) else {"name": entry}
+    name = fields.get("name", "")
+    if not isinstance(name, str):  # what YAML makes of no, on, 1, null and the like
+        what = f"the name of class {index} is {name!r} to YAML, of type {type(name).__name__}"
+        raise SegtoolError(what, where=path, mend='quote it, such as: classes: ["no", "on", "1"]')
+    try:
+        return ClassInfo(**{"id": index, "color": voc_color(index), **fields})
+    except (ValidationError, TypeError) as error:
+        what = f"class {index} is not a name or a name with a color"
+        if set(fields) == {"name", "color"}:
+            what = f"the color of class {index}, {name}, is {fields['color']!r}, not three numbers from 0 to 255"
+        raise SegtoolError(what, where=path, mend=_EXAMPLE) from error
+
+
+def _values(
+    data: Mapping[str, Any], classes: Sequence[ClassInfo], ignore_index: int, meanings: _Meanings, path: Path
+) -> LabelValues:
+    kind = data.get("values", "ids")
+    if kind not in _KINDS:
+        raise unknown("kind of values", str(kind), _KINDS)
+    if kind == BINARY and len(classes) != 2 and "{class}" not in data.get("masks", MASKS):
+        mend = "one mask for each class: masks/{class}/{stem}.png"
+        raise SegtoolError(f"binary masks, and {len(classes)} classes", where=path, mend=mend)
+    if kind == "colors":
+        return LabelValues("colors", colors={**class_colors(classes), **meanings.colors}, other=meanings.other)
+    if meanings.colors:
+        raise SegtoolError("ids: names colours, and values: says ids", where=path, mend="values: colors")
+    if not meanings.numbers and meanings.other is None:
+        return LabelValues()
+    table = meanings.numbers or {**{c.id: c.id for c in classes}, ignore_index: ignore_index}
+    return LabelValues(table=table, other=meanings.other)
+
+
+def _meanings(given: object, classes: Sequence[ClassInfo], ignore_index: int, path: Path) -> _Meanings:
+    """What `ids:` says."""
+    found = _Meanings({}, {}, {}, None)
+    if given is None:
+        return found
+    if not isinstance(given, dict):
+        mend = "such as ids: {7: road, 8: road, 0: void}"
+        raise SegtoolError("ids says not which class a value is", where=path, mend=mend)
+    for value, name in given.items():
+        label = label_of(name, classes, ignore_index, path)
+        if value == OTHER:
+            found = found._replace(other=label)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < MOST_VALUES:
+                raise SegtoolError(f"ids names the value {value}", where=path, mend=f"values are 0..{MOST_VALUES - 1}")
+            found.numbers[value] = label
+        elif isinstance(value, str) and (color := _color(value)) is not None:
+            found.colors[color] = label
+        elif isinstance(value, str):
+            found.names[value] = label
+        else:
+            mend = "a number, a colour such as '#ff8000', the name of an annotation tool, or other"
+            raise SegtoolError(f"ids names {value!r}", where=path, mend=mend)
+    return found
+
+
+def _color(text: str) -> int | None:
+    digits = text.removeprefix("#")
+    if text == digits or len(digits) != 6:
+        return None
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return None
+
+
+def label_of(name: object, classes: Sequence[ClassInfo], ignore_index: int, path: object) -> int:
+    """The id of the class of that name, or the ignore index for `void`.
+
+    Raises:
+        SegtoolError: no such class.
+    """
+    ids = {c.name: c.id for c in classes}
+    if name not in ids and name == VOID:
+        return ignore_index
+    if name not in ids:
+        raise unknown(f"class in {path}", str(name), [*ids, VOID])
+    return ids[str(name)]
+
+
+def _elsewhere(data: Mapping[str, Any], classes: Sequence[ClassInfo], ignore_index: int, path: Path) -> int:
+    background = next((c.name for c in classes if c.name.lower().strip("_") == "background"), VOID)
+    return label_of(data.get("elsewhere", background), classes, ignore_index, path)

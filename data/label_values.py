@@ -1,0 +1,149 @@
+"""What the values in masks mean: class ids, colours, or a thing and what is around it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segtool.card import ClassInfo
+from segtool.errors import SegtoolError
+from segtool.images import loaded, opened_image
+
+Values = Literal["ids", "colors"]
+MOST_VALUES = 65536  # of masks of 16 bits
+_NAMED = 5  # values that a message names
+_THING = 128  # from here on a pixel of a binary mask that lost something, such as a JPEG, is the thing
+_IDS = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """How a mask's file becomes class ids.
+
+    Attributes:
+        kind: what the file holds: `ids`, or `colors` (of a colour picture or a palette).
+        table: the class id (or `ignore_index`) of each value; None: the values are the class ids.
+        colors: the class id (or `ignore_index`) of each colour, 0xRRGGBB.
+        other: what becomes of values that neither names; None: they are refused.
+    """
+
+    kind: Values = "ids"
+    table: Mapping[int, int] | None = None
+    colors: Mapping[int, int] = field(default_factory=dict)
+    other: int | None = None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """A mask as uint8 [H,W].
+
+        Raises:
+            SegtoolError: missing, truncated, of another kind, or with values that mean nothing.
+        """
+        with opened_image(path) as image:
+            if image.format == "JPEG":
+                what = "a mask saved as JPEG, which changes " + ("class ids" if self.kind == "ids" else "colours")
+                raise SegtoolError(what, where=path, mend="save it as PNG")
+            stored: NDArray[Any] = _packed_colors(image) if self.kind == "colors" else _stored_ids(image, path)
+        if self.kind == "ids" and self.table is None:
+            if stored.dtype != np.uint8 and stored.max() > 255:
+                what = f"a mask of 16 bits with values up to {stored.max()}, which are no class ids"
+                raise SegtoolError(what, where=path, mend="ids: in classes.yaml says which class each is")
+            return stored.astype(np.uint8)
+        meaning = self.colors if self.kind == "colors" else self.table or {}
+        return self._looked_up(stored, meaning, path)
+
+    def stored(self, label: int) -> int:
+        """A value in the files that becomes `label`."""
+        if self.kind != "ids" or self.table is None:
+            return label
+        return next((value for value, found in self.table.items() if found == label), label)
+
+    def _looked_up(self, stored: NDArray[Any], meaning: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
+        if stored.dtype == np.uint32:  # colours: those few that there are
+            values, places = np.unique(stored, return_inverse=True)
+            counts = np.bincount(places.ravel(), minlength=len(values))
+        else:
+            counts = np.bincount(stored.ravel())
+            values, places = np.arange(len(counts)), stored
+        labels = [meaning.get(int(value), self.other) for value in values]
+        unknown = [(int(n), int(v)) for v, n, label in zip(values, counts, labels, strict=True) if n and label is None]
+        if unknown:
+            raise self._unknown(unknown, path)
+        table = np.array([0 if label is None else label for label in labels], np.uint8)
+        return table[places].reshape(stored.shape)
+
+    def _unknown(self, found: Sequence[tuple[int, int]], path: Path) -> SegtoolError:
+        """The error for values that mean nothing; `found` are (pixels, value)."""
+        write = color_text if self.kind == "colors" else str
+        named = ", ".join(f"{write(value)} ({count} pixels)" for count, value in sorted(found, reverse=True)[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        what = "colours" if self.kind == "colors" else "values"
+        mend = "name them under ids: in classes.yaml, or all of them: other: void"
+        return SegtoolError(f"{what} in a mask that are no class, {named}{more}", where=path, mend=mend)
+
+
+def binary(image: Image.Image, path: Path) -> NDArray[np.bool_]:
+    """Where the thing of a binary mask is, [H,W]: 0 and one other value; 128 and more where values are not exact.
+
+    Raises:
+        SegtoolError: a mask of more than two values in a format that loses nothing.
+    """
+    grey = np.asarray(loaded(image).convert("L")) if image.mode not in _IDS else _stored_ids(image, path)
+    if image.format == "JPEG":
+        return grey >= _THING
+    values = np.unique(grey)
+    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+        named = ", ".join(map(str, values[:_NAMED])) + (", ..." if len(values) > _NAMED else "")
+        mend = "it may hold 0 and one other value; class ids: values: ids"
+        raise SegtoolError(f"a binary mask of {len(values)} values: {named}", where=path, mend=mend)
+    return grey > 0
+
+
+def _stored_ids(image: Image.Image, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The values as they are, uint8 or uint16 [H,W]."""
+    if image.mode not in _IDS:
+        raise SegtoolError(
+            f"a mask must hold class ids in one channel, not {image.mode}",
+            where=path,
+            mend="are they colours? values: colors in classes.yaml; segtool data init writes one",
+        )
+    found = np.asarray(loaded(image))
+    if image.mode in ("L", "P", "1"):
+        return found.astype(np.uint8)
+    if found.size and not 0 <= int(found.min()) <= int(found.max()) < MOST_VALUES:
+        raise SegtoolError(f"a mask with values {found.min()}..{found.max()}", where=path, mend="ids are 0..65535")
+    return found.astype(np.uint16)
+
+
+def _packed_colors(image: Image.Image) -> NDArray[np.uint32]:
+    """The colours, 0xRRGGBB, [H,W]."""
+    packed_rgb = np.asarray(loaded(image).convert("RGB")).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return packed_rgb.astype(np.uint32)
+
+
+def packed(color: Sequence[int]) -> int:
+    """A colour as 0xRRGGBB."""
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
+
+
+def color_text(color: int) -> str:
+    """A colour as it is written under `ids:`."""
+    return f"#{color:06x}"
+
+
+def class_colors(classes: Sequence[ClassInfo]) -> dict[int, int]:
+    """The classes' own colours.
+
+    Raises:
+        SegtoolError: two classes have one colour.
+    """
+    found: dict[int, int] = {}
+    for info in classes:
+        if (other := found.setdefault(packed(info.color), info.id)) != info.id:
+            names = f"{classes[other].name}, {info.name}"
+            raise SegtoolError(f"two classes have the color {list(info.color)}", where=names, mend="give each its own")
+    return found

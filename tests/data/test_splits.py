@@ -1,0 +1,51 @@
+"""Which images of a folder are which split: drawn, or listed."""
+
+from .descriptions import TRUTH, describe, names, photo, refused, save
+
+
+def film(root, films=8, frames=5):
+    for i in range(films):
+        for j in range(frames):
+            photo(root / "images" / f"film{i}_{j:03d}.png", i * frames + j)
+            save(root / "masks" / f"film{i}_{j:03d}.png", TRUTH)
+
+
+def test_drawn_splits_do_not_part_films(tmp_path):
+    film(tmp_path)
+    text = 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {val: 0.25, test: 0.125, seed: SEED}'
+    spec = describe(tmp_path, text.replace("SEED", "0"))
+    found = {split: names(spec, split) for split in ("train", "val", "test")}
+    assert {split: len(n) for split, n in found.items()} == {"train": 25, "val": 10, "test": 5}
+    films = {split: {name.split("_")[0] for name in n} for split, n in found.items()}
+    assert not films["train"] & films["val"]
+    assert not (films["train"] | films["val"]) & films["test"]
+    assert sorted(name for n in found.values() for name in n) == names(spec, "all")
+    other = describe(tmp_path, text.replace("SEED", "1"))
+    assert names(other, "val") != found["val"]
+
+
+def test_a_new_film_hardly_changes_the_draw(tmp_path):
+    film(tmp_path, 20, 1)
+    spec = describe(tmp_path, 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {val: 0.3, by: image}')
+    before = set(names(spec, "val"))
+    film(tmp_path, 21, 1)
+    assert len(before ^ set(names(spec, "val"))) <= 2
+
+
+def test_one_film_cannot_be_dealt(tmp_path):
+    film(tmp_path, 1)
+    spec = describe(tmp_path, 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {val: 0.2}')
+    refused(spec, r"1 group of images \(by: prefix\) cannot be dealt to 2 splits: .*by: image")
+
+
+def test_lists_of_names(tmp_path):
+    film(tmp_path, 2, 2)
+    layout = 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {train: train.txt, val: val.txt}'
+    spec = describe(tmp_path, layout)
+    (tmp_path / "train.txt").write_text("film0_000\nimages/film0_001.png\n\n")
+    (tmp_path / "val.txt").write_text("film1_000.png\r\nfilm9\n")
+    assert names(spec, "train") == ["film0_000", "film0_001"]
+    refused(spec, "a listed image is missing: film9", "val")
+    refused(spec, "unknown split: vall .did you mean val", "vall")
+    (tmp_path / "val.txt").unlink()
+    refused(spec, "no such file: .*val.txt", "val")
