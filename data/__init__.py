@@ -1,6 +1,6 @@
 """Datasets: the contract, the registry, and `open_dataset`."""
 
-from segtool.data import layouts
+from segtool.data import annotations, layouts
 from segtool.data.base import Sample, SegmentationDataset, even_choice
 from segtool.data.class_list import named_classes
 from segtool.data.registry import absolute_spec, dataset_names, open_dataset, register_dataset
@@ -15,4 +15,4 @@ __all__ = [
     "open_dataset",
     "register_dataset",
 ]
-_ = layouts  # imported so that its datasets register themselves
+_ = annotations, layouts  # imported so that their datasets register themselves

@@ -22,6 +22,7 @@ VOID, OTHER = "void", "other"
 IMAGES, MASKS = "{split}/images/{stem}", "{split}/masks/{stem}"
 _KEYS = ("classes", "ignore_index", "root", "images", "masks", "values", "ids", "elsewhere", "split")
 BINARY = "binary"
+MASK_KEYS = ("root", "images", "masks", "values")  # of files, which annotation tools name themselves
 _KINDS = ("ids", "colors", BINARY)
 _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
 
@@ -50,6 +51,7 @@ class Description:
         other: the class (or `ignore_index`) of all further names; None: they are refused.
         elsewhere: the class (or `ignore_index`) of pixels that no annotation or binary mask covers.
         split: which images belong to which split.
+        given: the keys that are there.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Description:
     layered: bool
     elsewhere: int
     split: SplitRule
+    given: frozenset[str]
     names: Mapping[str, int] = field(default_factory=dict)
     other: int | None = None
 
@@ -94,6 +97,7 @@ def read_description(path: Path, root: Path | None = None) -> Description:
         layered=binary or "class" in masks.names,
         elsewhere=0 if binary and "elsewhere" not in data else _elsewhere(data, classes, ignore_index, path),
         split=SplitRule.parsed(data.get("split"), images.names, path),
+        given=frozenset(data),
         names=meanings.names,
         other=meanings.other,
     )

@@ -74,7 +74,8 @@ def open_dataset(spec: str, split: str, *, complete: bool = True) -> Segmentatio
     if len(dataset) == 0 and not dataset.problems:
         left_out = [str(group) for group in grouped(dataset.doubts)]
         raise SegtoolError(f"the {split} split is empty", where=spec, mend="; ".join(left_out) or "add images to it")
-    _check_classes(dataset.classes, dataset.ignore_index, spec)
+    if len(dataset) or not dataset.problems:  # without images an annotation tool may know no classes
+        _check_classes(dataset.classes, dataset.ignore_index, spec)
     return Checked(dataset)
 
 

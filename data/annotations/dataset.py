@@ -1,0 +1,171 @@
+"""A dataset whose labels are painted from shapes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segtool.card import ClassInfo
+from segtool.data.annotations.shapes import Annotated, Shape, Source, rasterised
+from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.checks.files import image_doubts
+from segtool.data.checks.findings import Finding
+from segtool.data.class_list import named_classes
+from segtool.data.description import FILE, MASK_KEYS, VOID, Description, read_description
+from segtool.data.splits import Member, SplitRule
+from segtool.errors import SegtoolError
+from segtool.images import read_image
+from segtool.palette import voc_color
+
+BACKGROUND = "background"
+_BACKGROUNDS = ("background", "_background_", "__background__")
+
+
+class AnnotatedDataset(SegmentationDataset):
+    """Images with shapes.
+
+    Args:
+        name, split, classes, ignore_index, problems, doubts: see `SegmentationDataset`.
+        images: with their shapes.
+        ids: the class id (or ignore index) of each label.
+        elsewhere: that of pixels that no shape covers.
+        by_area: whether small shapes lie over large ones; otherwise later ones over earlier ones. Crowds lie under
+            everything.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        classes: list[ClassInfo],
+        images: Sequence[Annotated],
+        ids: Mapping[str, int],
+        *,
+        elsewhere: int,
+        by_area: bool,
+        ignore_index: int = 255,
+        problems: Sequence[SegtoolError] = (),
+        doubts: Sequence[Finding] = (),
+    ) -> None:
+        self.name, self.split, self.classes, self.ignore_index = name, split, classes, ignore_index
+        self._images, self._ids, self._elsewhere, self._by_area = images, ids, elsewhere, by_area
+        self.problems, self.doubts = problems, doubts
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def identifier(self, index: int) -> str:
+        return self._images[index].name
+
+    def image_path(self, index: int) -> Path:
+        return self._images[index].image
+
+    def source_of(self, index: int) -> object:
+        return self._images[index].source
+
+    def file_doubts(self, index: int) -> Iterator[Finding]:
+        return image_doubts(self._images[index].image)
+
+    def load(self, index: int) -> Sample:
+        annotated = self._images[index]
+        image = read_image(annotated.image)
+        height, width = annotated.size or image.shape[:2]
+        if (height, width) != image.shape[:2]:
+            found = f"{image.shape[0]}x{image.shape[1]}"
+            mend = "was the image scaled, or turned by its EXIF, since it was labelled?"
+            what = f"annotations for {height}x{width} pixels of an image of {found}"
+            raise SegtoolError(what, where=annotated.source, mend=mend)
+        regions = [(shape, rasterised(shape, height, width, annotated.source)) for shape in annotated.shapes]
+        order = sorted(regions, key=lambda region: (not region[0].crowd, -region[1].sum() * self._by_area))
+        labels = np.full((height, width), self._elsewhere, np.uint8)
+        for shape, region in order:
+            labels[region] = self._label(shape)
+        return Sample(image, labels)
+
+    def _label(self, shape: Shape) -> int:
+        return self.ignore_index if shape.crowd else self._ids[shape.label]
+
+
+def open_annotated(name: str, split: str, source: Source) -> AnnotatedDataset:
+    """The split of what a tool wrote; a classes.yaml beside it may name classes, merge labels, and draw splits.
+
+    Raises:
+        SegtoolError: no such split, or a classes.yaml that does not fit.
+    """
+    path = source.folder / FILE
+    description = read_description(path) if path.is_file() else None
+    if description is not None and (useless := sorted(description.given & set(MASK_KEYS))):
+        mend = f"{name} knows where they lie; remove it"
+        raise SegtoolError(f"{useless[0]} says where files lie, or what masks hold", where=path, mend=mend)
+    classes = description.classes if description else _classes(source)
+    ignore_index = description.ignore_index if description else 255
+    ids, unknown = _ids(source, classes, ignore_index, description)
+    images = _of_split(source, split, description.split if description else SplitRule(), path)
+    problems = [*source.problems, *_unknown_labels(images, unknown, path)]
+    return AnnotatedDataset(
+        name,
+        split,
+        classes,
+        [image for image in images if not any(shape.label in unknown for shape in image.shapes)],
+        ids,
+        elsewhere=description.elsewhere if description else _background(classes, ignore_index),
+        by_area=source.by_area,
+        ignore_index=ignore_index,
+        problems=problems,
+        doubts=source.doubts,
+    )
+
+
+def _classes(source: Source) -> list[ClassInfo]:
+    """The labels; what lies around them comes first, unless it is one of them."""
+    names = [label for label in source.labels if label not in source.void]
+    around = [name for name in names if name.lower() in _BACKGROUNDS]
+    ordered = [*(around[:1] or [BACKGROUND]), *(name for name in names if name not in around[:1])]
+    colors = [source.colors.get(label, voc_color(place)) for place, label in enumerate(ordered)]
+    return named_classes(ordered, colors)
+
+
+def _background(classes: Sequence[ClassInfo], ignore_index: int) -> int:
+    return next((c.id for c in classes if c.name.lower() in _BACKGROUNDS), ignore_index)
+
+
+def _ids(
+    source: Source, classes: Sequence[ClassInfo], ignore_index: int, description: Description | None
+) -> tuple[dict[str, int], set[str]]:
+    """The class id (or ignore index) of each label; and those that have none."""
+    ids = dict.fromkeys(source.void, ignore_index) | {c.name: c.id for c in classes}
+    if description is not None:
+        ids |= description.names
+    used = {shape.label for image in source.images for shape in image.shapes}
+    unknown = {label for label in used if label not in ids}
+    if description is not None and description.other is not None:
+        ids |= dict.fromkeys(unknown, description.other)
+        unknown = set()
+    return ids, unknown
+
+
+def _of_split(source: Source, split: str, rule: SplitRule, where: Path) -> Sequence[Annotated]:
+    if source.split_known:
+        return source.images
+    members = [Member(image.name, _relative(image.image, source.folder), {}) for image in source.images]
+    chosen = rule.chosen(split, members, source.folder, where)
+    return [source.images[place] for place in chosen.places]
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def _unknown_labels(images: Sequence[Annotated], unknown: set[str], where: Path) -> list[SegtoolError]:
+    """An error for each label without a class, with the number of its shapes."""
+    counts = dict.fromkeys(sorted(unknown), 0)
+    for image in images:
+        for shape in image.shapes:
+            if shape.label in counts:
+                counts[shape.label] += 1
+    mend = f"add it to classes, or under ids: in {where.name}: name: class, or other: {VOID}"
+    return [
+        SegtoolError(f"{count} shapes of a label without a class", where=label, mend=mend)
+        for label, count in counts.items()
+        if count
+    ]
