@@ -36,6 +36,8 @@ class SegmentationDataset(ABC):
     ignore_index: int = 255
     # Of files that the split should have and that cannot even be opened as a pair.
     problems: Sequence[SegtoolError] = ()
+    # The classes.yaml that says more of the dataset, or would if it were there; None: nothing can.
+    described_by: Path | None = None
     # Of files that are left out, and may not have been meant to be.
     doubts: Sequence[Finding] = ()
 
@@ -80,6 +82,7 @@ class DerivedDataset(SegmentationDataset):
         self._dataset = dataset
         self.name, self.split, self.classes = dataset.name, dataset.split, dataset.classes
         self.ignore_index, self.problems, self.doubts = dataset.ignore_index, dataset.problems, dataset.doubts
+        self.described_by = dataset.described_by
 
     def __len__(self) -> int:
         return len(self._dataset)

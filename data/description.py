@@ -107,8 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        mend = f"segtool data init {path.parent} writes one from what is there; or {_EXAMPLE}"
-        raise SegtoolError("no such file", where=path, mend=mend) from error
+        raise SegtoolError("no such file", where=path, mend=_EXAMPLE) from error
     except OSError as error:
         raise SegtoolError(f"cannot be read ({error.strerror})", where=path) from error
     except UnicodeDecodeError as error:

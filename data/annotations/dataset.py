@@ -102,7 +102,7 @@ def open_annotated(name: str, split: str, source: Source) -> AnnotatedDataset:
     ids, unknown = _ids(source, classes, ignore_index, description)
     images = _of_split(source, split, description.split if description else SplitRule(), path)
     problems = [*source.problems, *_unknown_labels(images, unknown, path)]
-    return AnnotatedDataset(
+    dataset = AnnotatedDataset(
         name,
         split,
         classes,
@@ -114,6 +114,8 @@ def open_annotated(name: str, split: str, source: Source) -> AnnotatedDataset:
         problems=problems,
         doubts=source.doubts,
     )
+    dataset.described_by = path
+    return dataset
 
 
 def _classes(source: Source) -> list[ClassInfo]:

@@ -1,5 +1,6 @@
 """The one check that every sample of every source goes through."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ class Checked(DerivedDataset):
     `load` raises SegtoolError for whatever is not a `Sample` of uint8 arrays of one size with labels of the classes,
     and for whatever the dataset's own `load` stumbles over.
     """
+
+    def image_path(self, index: int) -> Path | None:
+        return self._dataset.image_path(index)
 
     def load(self, index: int) -> Sample:
         where = self.source_of(index)

@@ -18,10 +18,11 @@ _split = click.option("--split", default="train", show_default=True)
 
 @click.group("data")
 def command() -> None:
-    """Look at a dataset: check, stats, show; or download one.
+    """Look at a dataset (check, stats, show), describe it (init), deal it to splits (split), rewrite it (convert).
 
-    SPEC is name:path, such as camvid:data/camvid, voc:VOC2012, cityscapes:PATH, ade20k:PATH, folder:PATH or synthetic;
-    FILE.py:name:path opens a dataset that FILE.py registers.
+    SPEC is name:path, such as folder:PATH, coco:FILE.json, yolo:PATH, labelme:PATH, cvat:PATH, labelstudio:FILE.json,
+    camvid:PATH, voc:PATH, cityscapes:PATH, ade20k:PATH or synthetic; FILE.py:name:path opens a dataset that FILE.py
+    registers.
     """
 
 
@@ -140,6 +141,75 @@ def show(spec: str, split: str, images: int, out: Path) -> None:
     check_suffix(out, ".png", ".jpg")
     save_image(out, contact_sheet(open_dataset(spec, split), images))
     echo(f"written: {out}")
+
+
+@command.command("init")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--images", metavar="PATTERN", help="Where the images lie, such as images/{split}/{stem}.")
+@click.option("--masks", metavar="PATTERN", help="Where the masks lie.")
+def init(path: Path, images: str | None, masks: str | None) -> None:
+    """Guess what a folder holds, and write its classes.yaml.
+
+    What annotation tools wrote, and public datasets, need none: the spec that reads them is printed.
+    """
+    from segtool.data.description import FILE
+    from segtool.data.guess import guess
+    from segtool.errors import SegtoolError
+    from segtool.files import write_text
+
+    if (path / FILE).exists():
+        raise SegtoolError("there is one already", where=path / FILE, mend=f"segtool data check folder:{path}")
+    found = guess(path, images, masks)
+    echo(found.words)
+    if found.text:
+        write_text(path / FILE, found.text)
+        echo(f"written: {path / FILE}")
+    echo(f"now: segtool data check {found.spec}")
+
+
+@command.command("split")
+@_spec
+@click.option("--val", default=0.2, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--test", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="A share for testing, too.")
+@click.option(
+    "--by",
+    default="prefix",
+    show_default=True,
+    type=click.Choice(["prefix", "folder", "image"]),
+    help="What stays together: names that differ in their last number alone, folders, or nothing.",
+)
+@click.option("--seed", default=0, show_default=True)
+def split(spec: str, val: float, test: float | None, by: str, seed: int) -> None:
+    """Deal the images of a dataset without splits to train, val and, if wanted, test.
+
+    Writes splits/train.txt, splits/val.txt and the lines in classes.yaml that name them.
+    """
+    from segtool.data import open_dataset
+    from segtool.data.redraw import deal, write_lists
+
+    dataset = open_dataset(spec, "all")
+    dealt = deal(dataset, {"val": val} | ({"test": test} if test else {}), by, seed)
+    path = write_lists(dataset, dealt)
+    for name, places in dealt.items():
+        echo(f"{name}: {_counted(len(places), 'image')}")
+    echo(f"written: {path}")
+    echo(f"now: segtool data check {spec}")
+
+
+@command.command("convert")
+@_spec
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--split", "splits", multiple=True, default=("train", "val"), show_default=True)
+def convert(spec: str, out: Path, splits: tuple[str, ...]) -> None:
+    """Write any dataset as a folder: OUT/SPLIT/images, OUT/SPLIT/masks and OUT/classes.yaml, whole or not at all."""
+    from segtool.data import open_dataset
+    from segtool.data.convert import convert as write
+
+    opened = {split: open_dataset(spec, split) for split in splits}
+    with progress_bar("converting") as progress:
+        write(opened, out, progress)
+    echo(f"{sum(map(len, opened.values()))} images written to {out}")
+    echo(f"now: segtool data check folder:{out}")
 
 
 @command.command("download")

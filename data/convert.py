@@ -1,0 +1,85 @@
+"""Writing a dataset of any kind as a folder that classes.yaml describes."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from segtool.data.base import SegmentationDataset
+from segtool.data.checks.findings import Finding, refuse
+from segtool.data.description import FILE
+from segtool.data.description_text import description_text
+from segtool.drawing import as_palette_image, png_bytes, save_image
+from segtool.errors import SegtoolError
+from segtool.files import ensure_folder, temporary_path, write_bytes, write_text
+from segtool.formats import IMAGE_SUFFIXES
+
+Progress = Callable[[int, int], None]
+
+
+def convert(
+    splits: Mapping[str, SegmentationDataset], out: Path, progress: Progress = lambda done, total: None
+) -> None:
+    """Writes OUT/SPLIT/images, OUT/SPLIT/masks and OUT/classes.yaml: whole, or nothing.
+
+    Images are copied as they are where they are files; masks are palette PNGs of class ids.
+
+    Args:
+        splits: of one dataset.
+        progress: called with (done, total).
+
+    Raises:
+        SegtoolError: OUT is there and not empty, it cannot be written to, or samples have problems, all of which were
+            looked for.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SegtoolError("there is something already", where=out, mend="choose another OUT, or remove it")
+    ensure_folder(out.parent)
+    temporary = temporary_path(out)
+    problems: list[Finding] = []
+    total, done = sum(map(len, splits.values())), 0
+    try:
+        for split, dataset in splits.items():
+            for index, name in enumerate(_file_names(dataset)):
+                try:
+                    _write(dataset, index, temporary / split, name)
+                except SegtoolError as error:
+                    problems.append(Finding.of(error))
+                done += 1
+                progress(done, total)
+        refuse(problems)
+        first = next(iter(splits.values()))
+        write_text(temporary / FILE, description_text(first.classes, {}, ignore_index=first.ignore_index))
+        if out.is_dir():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(dataset: SegmentationDataset, index: int, folder: Path, name: str) -> None:
+    sample, source = dataset.load(index), dataset.image_path(index)
+    if source is None or source.suffix.lower() not in IMAGE_SUFFIXES:
+        image = folder / "images" / f"{name}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        save_image(image, Image.fromarray(sample.image))
+    else:
+        write_bytes(folder / "images" / f"{name}{source.suffix.lower()}", source.read_bytes())
+    mask = as_palette_image(sample.labels, [c.color for c in dataset.classes])
+    write_bytes(folder / "masks" / f"{name}.png", png_bytes(mask))
+
+
+def _file_names(dataset: SegmentationDataset) -> list[str]:
+    """A file name without suffix for each image: its identifier, with _ for folders, and a number where it is taken."""
+    used: set[str] = set()
+    names = []
+    for index in range(len(dataset)):
+        plain = dataset.identifier(index).replace("/", "_").replace("\\", "_")
+        name, number = plain, 1
+        while name.casefold() in used:
+            number += 1
+            name = f"{plain}_{number}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
