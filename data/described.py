@@ -85,7 +85,7 @@ def _require(folder: Path, wanted: str, name: str) -> None:
 
 def _name(match: Match, names: Sequence[str]) -> str:
     """An image's name: all that its path's names stand for, but for the split."""
-    return "/".join(match.fields[name] for name in names if name != "split")
+    return "/".join(match.fields[name] for name in names if name != "split" and match.fields[name])
 
 
 def _key(description: Description, match: Match) -> Key:

@@ -9,7 +9,7 @@ from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
 
 _SPECIAL = re.compile(r"\{(\w+)\}|\*+|\?")
-_ANY_SUFFIX = ".*"
+_ANY_SUFFIX, ANY_FOLDERS = ".*", "**"
 
 
 class Match(NamedTuple):
@@ -30,7 +30,8 @@ class Pattern:
     """A path relative to a dataset's folder, with slashes.
 
     `{name}` stands for any part of one file's or folder's name, `*` and `?` are as in a shell, a folder `**` is any
-    number of folders. A last part without a suffix, or with the suffix `.*`, is an image of any format.
+    number of folders, and is among the names. A last part without a suffix, or with the suffix `.*`, is an image of any
+    format.
 
     Raises:
         SegtoolError: the path is absolute, leads upwards, is empty, or has braces without a name.
@@ -45,7 +46,7 @@ class Pattern:
         if re.search(r"[{}]", _SPECIAL.sub("", text)):
             raise SegtoolError(f"{text!r} has braces without a name", where=where, mend="such as {stem}.png")
         self.text = text
-        self.names = tuple(dict.fromkeys(re.findall(r"\{(\w+)\}", text)))
+        self.names = tuple(dict.fromkeys(name or ANY_FOLDERS for name in re.findall(r"\{(\w+)\}|\*\*/", text)))
         self._parts = parts
 
     @property
@@ -87,6 +88,8 @@ class Pattern:
 
 
 def _filled(text: str, fields: Mapping[str, str]) -> str:
+    if ANY_FOLDERS in fields:
+        text = text.replace(f"{ANY_FOLDERS}/", f"{fields[ANY_FOLDERS]}/".lstrip("/"))
     return re.sub(r"\{(\w+)\}", lambda m: fields.get(m[1], m[0]), text)
 
 
@@ -114,20 +117,27 @@ def _folders(root: Path, parts: Sequence[str], fields: dict[str, str]) -> Iterat
         yield root, fields
         return
     first, rest = parts[0], parts[1:]
+    if first == ANY_FOLDERS:
+        for folder, below in _all_below(root):
+            yield from _folders(folder, rest, {**fields, ANY_FOLDERS: below})
+        return
     if not _SPECIAL.search(first):
         if (root / first).is_dir():
             yield from _folders(root / first, rest, fields)
         return
-    if first == "**":
-        yield from _folders(root, rest, fields)
     expression = _expression(first)
     for entry in _entries(root):
-        if not entry.is_dir() or (first == "**" and entry.is_symlink()):  # which may lead back
-            continue
-        if first == "**":
-            yield from _folders(entry, parts, fields)
-        elif (matched := expression.fullmatch(entry.name)) and _agree(fields, matched.groupdict()):
+        matched = expression.fullmatch(entry.name) if entry.is_dir() else None
+        if matched and _agree(fields, matched.groupdict()):
             yield from _folders(entry, rest, {**fields, **matched.groupdict()})
+
+
+def _all_below(root: Path, below: str = "") -> Iterator[tuple[Path, str]]:
+    """The folder and all below it, each with its path from there."""
+    yield root, below
+    for entry in _entries(root):
+        if entry.is_dir() and not entry.is_symlink():  # which may lead back
+            yield from _all_below(entry, f"{below}/{entry.name}".lstrip("/"))
 
 
 def _agree(fields: Mapping[str, str], found: Mapping[str, str]) -> bool:

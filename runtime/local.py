@@ -117,13 +117,14 @@ def _check_overwriting(tasks: Tasks) -> None:
                 raise SegtoolError("the result would overwrite an image", where=result, mend="choose another --out")
 
 
-def origin_of(model: Path, tiles: Tiles | None, frames: bool) -> str:
+def origin_of(model: Path, tiles: Tiles | None, frames: bool, threshold: float | None = None) -> str:
     """Tells results of different models and options apart.
 
     Args:
         model: the file whose weights are run.
+        threshold: below which confidence pixels are void.
     """
-    return json.dumps([digest(model), tiles, frames])
+    return json.dumps([digest(model), tiles, frames, *([] if threshold is None else [threshold])])
 
 
 def note_of(origin: str, source: Path) -> str:

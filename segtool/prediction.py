@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+VOID = 255  # in masks: no class
+
 
 class Prediction(NamedTuple):
     """One segmented image.
@@ -27,3 +29,10 @@ class Prediction(NamedTuple):
     unary_confidence: NDArray[np.float32] | None = None
     context_labels: NDArray[np.uint8] | None = None
     context_confidence: NDArray[np.float32] | None = None
+
+
+def sure(prediction: Prediction, threshold: float | None) -> Prediction:
+    """The prediction with void where the winning class is less probable than `threshold`; None: as it is."""
+    if threshold is None:
+        return prediction
+    return prediction._replace(labels=np.where(prediction.confidence < threshold, np.uint8(VOID), prediction.labels))

@@ -33,6 +33,7 @@ class Plan:
         batch: images of one size in a run.
         block: images after which a worker writes down what it has done.
         retry: also the images that failed before.
+        threshold: below which confidence pixels are void.
     """
 
     model: Path
@@ -46,6 +47,7 @@ class Plan:
     block: int = 128
     tiles: Tiles | None = None
     retry: bool = False
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
     if left:
         skipped = len(paths) - len(left)
         work = Work(
-            source, target, str(plan.model.resolve()), plan.backend, max(1, int(plan.cpus)), plan.batch, plan.tiles
+            source,
+            target,
+            str(plan.model.resolve()),
+            plan.backend,
+            threads=max(1, int(plan.cpus)),
+            batch=plan.batch,
+            tiles=plan.tiles,
+            threshold=plan.threshold,
         )
         with connected(address):
             check_resources(plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
@@ -153,6 +162,7 @@ def _claim(target: Storage, plan: Plan) -> None:
         "images": plan.images,
         "tiles": list(plan.tiles) if plan.tiles else None,
         "classes": card_of(plan.model).names,
+        "threshold": plan.threshold,
     }
     if target.exists(_JOB):
         before = json.loads(target.read(_JOB))

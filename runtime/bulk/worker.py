@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segtool.drawing import as_palette_image, png_bytes
 from segtool.images import RGB, decode_image
-from segtool.prediction import Prediction
+from segtool.prediction import Prediction, sure
 from segtool.runtime import BackendName, Tiles, load, predict_tiled
 from segtool.runtime.bulk.index import write_part
 from segtool.runtime.bulk.storage import Storage
@@ -26,6 +26,7 @@ class Work:
         threads: of the runtime on the processor.
         batch: images of one size in a run.
         tiles: for images that are larger.
+        threshold: below which confidence pixels are void.
     """
 
     images: Storage
@@ -35,6 +36,7 @@ class Work:
     threads: int = 1
     batch: int = 1
     tiles: Tiles | None = None
+    threshold: float | None = None
 
 
 class Worker:
@@ -78,8 +80,10 @@ class Worker:
     def _predict(self, images: Sequence[RGB]) -> Sequence[Prediction]:
         tiles = self.work.tiles
         if tiles is None:
-            return self.model.batch(images)
-        return [predict_tiled(self.model, image, tiles, only=("confidence",)) for image in images]
+            found = self.model.batch(images)
+        else:
+            found = [predict_tiled(self.model, image, tiles, only=("confidence",)) for image in images]
+        return [sure(prediction, self.work.threshold) for prediction in found]
 
 
 def _row(path: str, mask: str, prediction: Prediction, classes: int) -> dict[str, Any]:

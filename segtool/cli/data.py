@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segtool.cli.options import check_suffix, echo, progress_bar
+from segtool.cli.rank import command as rank_command
 
 if TYPE_CHECKING:
     from segtool.data.checks.inspection import Inspection
@@ -230,3 +231,6 @@ def download(name: str, path: Path) -> None:
             f"the download failed ({error})", where=name, mend="try again, or fetch it by hand"
         ) from error
     echo(f"now: segtool data check {name}:{path}")
+
+
+command.add_command(rank_command)

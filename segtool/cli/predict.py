@@ -1,8 +1,7 @@
 """segtool predict"""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,14 +15,12 @@ from segtool.cli.options import (
     replica_options,
     share_of_cores,
 )
+from segtool.cli.predict_here import run_here
+from segtool.cli.predict_polygons import Polygons, check_installed, polygon_options
 
 if TYPE_CHECKING:
-    from segtool.images import RGB
-    from segtool.prediction import Prediction
     from segtool.runtime import BackendName, Tiles
     from segtool.runtime.bulk.job import Plan
-
-    Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
 
 _OVERLAP = 128  # of tiles, pixels
 
@@ -40,6 +37,12 @@ _OVERLAP = 128  # of tiles, pixels
     "--overlap", type=click.IntRange(0), help="Overlap of tiles, in pixels.  [default: 128, or a quarter of a tile]"
 )
 @click.option("--frames", is_flag=True, help="Also write a mask for each frame of a video.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Void (255) where the winning class is less probable: pseudo-labels to train on.",
+)
+@polygon_options
 @click.option("--resume", is_flag=True, help="Skip what this model has done already.")
 @click.option("--address", help="Run on Ray Data: local, or the address of a Ray cluster, such as auto.")
 @replica_options
@@ -53,6 +56,10 @@ def command(
     tile: str | None,
     overlap: int | None,
     frames: bool,
+    threshold: float | None,
+    form: str | None,
+    simplify: float,
+    smallest: int,
     resume: bool,
     address: str | None,
     replicas: int,
@@ -68,6 +75,10 @@ def command(
     suffix too: NAME_jpg.png. Reading, inference and writing overlap. Unreadable images are listed at the end and the
     others are done all the same; files that are neither images nor videos are counted.
 
+    --threshold writes OUT/classes.yaml, too, where IMAGES is one folder: segtool train --also folder:OUT takes it.
+    --format writes polygons of all classes but background: OUT/annotations.json (coco) or annotations.xml (cvat), or a
+    file for each image (labelme, geojson, and yolo with data.yaml).
+
     --resume goes on where a run was stopped: results stay that are whole, of the same model and options, and of a file
     that has not changed.
 
@@ -76,6 +87,9 @@ def command(
     anywhere, the same command goes on where it was.
     """
     tiles = None if tile is None else _tiles(tile, overlap)
+    polygons = None if form is None else Polygons(form, simplify, smallest)
+    if polygons is not None:
+        _check_polygons(address)
     if address is not None:
         from segtool.runtime.bulk.job import Plan
 
@@ -90,58 +104,21 @@ def command(
             batch=batch,
             tiles=tiles,
             retry=retry,
+            threshold=threshold,
         )
         _in_bulk(plan, address)
         return
-    _here(model, backend, [Path(image) for image in images], Path(out), batch, tiles, frames, resume)
+    entries = [Path(image) for image in images]
+    run_here(model, backend, entries, Path(out), batch, tiles, frames, resume, threshold, polygons)
 
 
-def _here(
-    model: Path,
-    backend: "BackendName",
-    entries: list[Path],
-    out: Path,
-    batch: int,
-    tiles: "Tiles | None",
-    frames: bool,
-    resume: bool,
-) -> None:
-    from segtool.cli.models import open_model, weights_of
-    from segtool.errors import NoMoreRoom
-    from segtool.files import ensure_folder
-    from segtool.runtime.local import Job, is_done, origin_of, segment_film, segment_images, tasks_of
-    from segtool.sources import left_alone, no_images
+def _check_polygons(address: str | None) -> None:
+    from segtool.errors import SegtoolError
 
-    found = tasks_of(entries, out)
-    total = len(found.images) + len(found.videos)
-    if not total:
-        raise no_images(", ".join(map(str, entries)), found.others)
-    predictor, card = open_model(model, backend=backend)
-    predict = _in_batches(predictor) if tiles is None else _in_tiles(predictor, tiles)
-    origin = origin_of(weights_of(model), tiles, frames)
-    ensure_folder(out)
-    images, videos = ([t for t in part if not (resume and is_done(t, origin))] for part in (found.images, found.videos))
-    concurrency = getattr(predictor, "concurrency", 1)  # PyTorch has none
-    job = Job(predict, card, origin, 1 if tiles else batch, concurrency, frames)
-    with progress_bar("predicting") as progress:
-        outcomes = segment_images(images, job, progress)
-    for video in videos:
-        if outcomes and isinstance(outcomes[-1], NoMoreRoom):
-            break
-        with progress_bar(video.source.name) as progress:
-            outcomes.append(segment_film(video, job, progress))
-    failed = [error for error in outcomes if error is not None]
-    skipped = total - len(images) - len(videos)
-    before = f", {skipped} of them before" if skipped else ""
-    what = "files" if found.videos else "images"
-    written = skipped + len(outcomes) - len(failed)
-    echo(f"{written} of {total} {what} written to {out}{before}{left_alone(found.others)}")
-    if failed:
-        from segtool.cli.boundary import tell
-
-        for other in failed[:-1]:
-            tell(other)
-        raise failed[-1]
+    if address is not None:
+        mend = "without --address the same command writes them on this machine"
+        raise SegtoolError("--address writes masks, no polygons", where="--format", mend=mend)
+    check_installed()
 
 
 def _one_folder(images: tuple[str, ...]) -> str:
@@ -166,11 +143,6 @@ def _in_bulk(plan: "Plan", address: str) -> None:
         raise SegtoolError(f"{totals.failed} images failed; why is in index.parquet", mend="--retry tries them again")
 
 
-def _in_batches(predictor: Any) -> "Predict":
-    batched = getattr(predictor, "batch", None)  # PyTorch takes one image at a time
-    return batched or (lambda images: [predictor(image) for image in images])
-
-
 def _tiles(size: str, overlap: int | None) -> "Tiles":
     from segtool.runtime.tiles import Tiles, check_tiles
 
@@ -178,9 +150,3 @@ def _tiles(size: str, overlap: int | None) -> "Tiles":
     tiles = Tiles(height, width, min(_OVERLAP, min(height, width) // 4) if overlap is None else overlap)
     check_tiles(tiles)
     return tiles
-
-
-def _in_tiles(predictor: Any, tiles: "Tiles") -> "Predict":
-    from segtool.runtime.tiles import predict_tiled
-
-    return lambda images: [predict_tiled(predictor, image, tiles, only=()) for image in images]

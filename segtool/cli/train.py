@@ -1,5 +1,6 @@
 """segtool train"""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.option("--preset", required=True, help="One of the names below, or a YAML file of your own.")
 @data_option
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="SPEC",
+    help="Train on these images, too, such as pseudo-labels; validation stays that of --data.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--stages", help="Any of unary,context,crf,joint,control.  [default: the preset's, unary,crf,joint]")
 @click.option(
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 def command(
     preset: str,
     data: str,
+    also: tuple[str, ...],
     out: Path,
     stages: str | None,
     start: Path | None,
@@ -56,7 +64,8 @@ def command(
     from segtool.train.config.presets import load_config
     from segtool.train.config.stages import in_order, parse_stages
 
-    config = load_config(preset, list(overrides))
+    further = [f"data.also={json.dumps(also)}"] if also else []
+    config = load_config(preset, [*overrides, *further])
     wanted = in_order(config.stages, preset) if stages is None else parse_stages(stages)
     if sanity:
         _check_sanity(config, data, out)

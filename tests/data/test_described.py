@@ -43,10 +43,16 @@ def test_folders_of_cities_and_other_names_of_splits(tmp_path):
 def test_folders_of_any_depth(tmp_path):
     photo(tmp_path / "images" / "a" / "b" / "1.png")
     photo(tmp_path / "images" / "2.png")
-    for name in ("1", "2"):
+    for name in ("1", "2", "a/b/1"):
         save(tmp_path / "labels" / f"{name}.png", TRUTH)
     spec = describe(tmp_path, 'images: "images/**/{stem}"\nmasks: "labels/{stem}.png"')
-    assert sorted(names(spec, "all")) == ["1", "2"]
+    assert sorted(names(spec, "all")) == ["2", "a/b/1"]
+    photo(tmp_path / "images" / "1.png")
+    refused(spec, "2 files have one stem", "all")
+    alike = describe(tmp_path, 'images: "images/**/{stem}"\nmasks: "labels/**/{stem}.png"')
+    assert sorted(names(alike, "all")) == ["1", "2", "a/b/1"]
+    (tmp_path / "labels/a/b/1.png").unlink()
+    refused(alike, "an image has no mask: a/b/1 .add .*labels/a/b/1.png", "all")
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "palette", "tiff"])

@@ -47,6 +47,7 @@ class DataConfig(_Strict):
     batch_size: int | Literal["auto"] = 8  # on each device; auto: what fits into its memory
     workers: int | None = Field(default=None, ge=0)  # processes that read and augment; None: suited to the machine
     cache: Literal["auto", "ram", "disk", "none"] = "auto"  # of decoded images
+    also: tuple[str, ...] = ()  # specs of further datasets whose training splits are trained on, too
     validation_images: int | None = Field(default=None, ge=1)  # for choosing the best epoch; None: all
 
     @model_validator(mode="after")

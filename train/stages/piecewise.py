@@ -12,6 +12,7 @@ from segtool.card import ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
 from segtool.data import SegmentationDataset, open_dataset
 from segtool.data.checks.inspection import check_all
+from segtool.data.joined import open_training
 from segtool.data.statistics import class_weights
 from segtool.evaluation.curves import save_curves
 from segtool.files import atomic_path
@@ -93,7 +94,8 @@ class PiecewiseTrainer:
         allow_code(given.source)  # the user has named it
         if self.config.model == given:  # not that of a checkpoint, which was built before
             check_options(given)
-        self.train_set, self.val_set = open_dataset(self.data, "train"), open_dataset(self.data, "val")
+        self.train_set = open_training(self.data, self.config.data.also)
+        self.val_set = open_dataset(self.data, "val")
         check_share(len(self.train_set), distributed.world())
         origin = None if self.start is None else str(self.start)
         found = distributed.on_first(lambda: self.folder.find(self.config, self.data, origin, self._resume))

@@ -1,0 +1,80 @@
+"""Several datasets as one: what is trained on beside the training split."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.checks.findings import Finding
+from segtool.data.registry import open_dataset
+from segtool.errors import SegtoolError
+
+
+class JoinedDataset(SegmentationDataset):
+    """The images of several datasets, one after the other.
+
+    Args:
+        datasets: of the same classes, in the same order.
+
+    Raises:
+        SegtoolError: their classes differ.
+    """
+
+    def __init__(self, datasets: Sequence[SegmentationDataset]) -> None:
+        first = datasets[0]
+        for other in datasets[1:]:
+            if [c.name for c in other.classes] != [c.name for c in first.classes]:
+                names = ", ".join(c.name for c in other.classes)
+                mend = f"they must be {', '.join(c.name for c in first.classes)}"
+                raise SegtoolError(f"other classes than {first.name}'s: {names}", where=other.name, mend=mend)
+            if other.ignore_index != first.ignore_index:
+                mend = f"both need the same: {first.ignore_index}"
+                raise SegtoolError(f"ignore_index is {other.ignore_index}", where=other.name, mend=mend)
+        self._datasets = datasets
+        self._ends = [*accumulate(map(len, datasets))]
+        self.name = "+".join(dict.fromkeys(dataset.name for dataset in datasets))
+        self.split, self.classes, self.ignore_index = first.split, first.classes, first.ignore_index
+        self.problems = [problem for dataset in datasets for problem in dataset.problems]
+        self.doubts = [doubt for dataset in datasets for doubt in dataset.doubts]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def identifier(self, index: int) -> str:
+        """Of the first dataset as it is there, of others behind their number: `2:street`."""
+        number, place = self._place(index)
+        name = self._datasets[number].identifier(place)
+        return f"{number + 1}:{name}" if number else name
+
+    def load(self, index: int) -> Sample:
+        number, place = self._place(index)
+        return self._datasets[number].load(place)
+
+    def source_of(self, index: int) -> object:
+        number, place = self._place(index)
+        return self._datasets[number].source_of(place)
+
+    def image_path(self, index: int) -> Path | None:
+        number, place = self._place(index)
+        return self._datasets[number].image_path(place)
+
+    def stored_label(self, label: int) -> int:
+        return self._datasets[0].stored_label(label)
+
+    def file_doubts(self, index: int) -> Iterator[Finding]:
+        number, place = self._place(index)
+        return self._datasets[number].file_doubts(place)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        number = next(i for i, end in enumerate(self._ends) if index < end)
+        return number, index - (self._ends[number] - len(self._datasets[number]))
+
+
+def open_training(spec: str, also: Sequence[str]) -> SegmentationDataset:
+    """The training split of a dataset, and those of others behind it.
+
+    Raises:
+        SegtoolError: one of them cannot be opened, or their classes differ.
+    """
+    opened = [open_dataset(one, "train") for one in (spec, *also)]
+    return JoinedDataset(opened) if also else opened[0]

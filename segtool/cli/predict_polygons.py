@@ -1,0 +1,94 @@
+"""What segtool predict writes besides masks and overlays: polygons, and the description of a dataset."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from segtool.cli.options import echo, progress_bar
+
+if TYPE_CHECKING:
+    from segtool.card import ModelCard
+    from segtool.data.polygons import Drawing
+    from segtool.runtime.local import Progress, Task
+
+_BACKGROUND = "background"
+
+
+class Polygons(NamedTuple):
+    """How polygons are written."""
+
+    form: str
+    simplify: float
+    smallest: int
+
+
+_OPTIONS = (
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["coco", "yolo", "labelme", "cvat", "geojson"]),
+        help="Also write polygons, for annotation tools.",
+    ),
+    click.option(
+        "--simplify",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="How far outlines may be moved to need fewer points, in pixels.",
+    ),
+    click.option(
+        "--smallest", default=10, show_default=True, type=click.IntRange(1), help="No polygons of fewer pixels."
+    ),
+)
+
+
+def polygon_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whether and how polygons are written."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_installed() -> None:
+    """Before hours of work: whether polygons can be made.
+
+    Raises:
+        SegtoolError: a library is missing.
+    """
+    from segtool.data.polygons.pieces import features_api, shapely_api
+
+    features_api()
+    shapely_api()
+
+
+def write(polygons: Polygons, out: Path, tasks: Sequence["Task"], entries: Sequence[Path], card: "ModelCard") -> None:
+    """The polygons of all masks, of every class but one that is called background."""
+    from segtool.data.polygons import write_polygons
+
+    with progress_bar("writing polygons") as progress:
+        drawings = _drawings(polygons, tasks, entries, card, progress)
+        written = write_polygons(polygons.form, out, drawings, card.classes)  # type: ignore[arg-type]  # click knows them
+    for path in written:
+        echo(f"written: {path}")
+
+
+def _drawings(
+    polygons: Polygons, tasks: Sequence["Task"], entries: Sequence[Path], card: "ModelCard", progress: "Progress"
+) -> Iterator["Drawing"]:
+    from segtool.data.label_values import LabelValues
+    from segtool.data.polygons import Drawing, pieces
+
+    wanted = [c.id for c in card.classes if c.name.lower() != _BACKGROUND]
+    for number, task in enumerate(tasks):
+        labels = LabelValues().read(task.mask)
+        found = pieces(labels, wanted, polygons.simplify, polygons.smallest)
+        yield Drawing(task.source, _relative(task.source, entries), task.target, labels.shape, found)
+        progress(number + 1, len(tasks))
+
+
+def _relative(source: Path, entries: Sequence[Path]) -> str:
+    """The path below the folder that was given."""
+    folder = next((entry for entry in entries if entry.is_dir() and source.is_relative_to(entry)), source.parent)
+    return source.relative_to(folder).as_posix()
