@@ -1,5 +1,6 @@
 """Writing a dataset of any kind as a folder that classes.yaml describes."""
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,9 +31,10 @@ def convert(
         progress: called with (done, total).
 
     Raises:
-        SegtoolError: OUT is there and not empty, it cannot be written to, or samples have problems, all of which were
-            looked for.
+        SegtoolError: OUT is there and not empty, it cannot be written to, splits have other classes than each other,
+            or samples have problems, all of which were looked for.
     """
+    _check_alike(splits)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SegtoolError("there is something already", where=out, mend="choose another OUT, or remove it")
     ensure_folder(out.parent)
@@ -58,6 +60,17 @@ def convert(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _check_alike(splits: Mapping[str, SegmentationDataset]) -> None:
+    """Ids mean the same in all masks."""
+    (first, one), *others = splits.items()
+    for split, other in others:
+        found = [[c.name for c in dataset.classes] for dataset in (one, other)]
+        if found[0] != found[1] or one.ignore_index != other.ignore_index:
+            mend = "a classes.yaml beside the data names them for all"
+            what = f"the splits have other classes: {', '.join(found[0])}; {', '.join(found[1])}"
+            raise SegtoolError(what, where=f"{first}, {split}", mend=mend)
+
+
 def _write(dataset: SegmentationDataset, index: int, folder: Path, name: str) -> None:
     sample, source = dataset.load(index), dataset.image_path(index)
     if source is None or source.suffix.lower() not in IMAGE_SUFFIXES:
@@ -75,7 +88,8 @@ def _file_names(dataset: SegmentationDataset) -> list[str]:
     used: set[str] = set()
     names = []
     for index in range(len(dataset)):
-        plain = dataset.identifier(index).replace("/", "_").replace("\\", "_")
+        parts = [part for part in re.split(r"[/\\]", dataset.identifier(index)) if part not in ("", ".", "..")]
+        plain = "_".join(parts).lstrip(".") or str(index)  # files whose names begin with a dot are not read
         name, number = plain, 1
         while name.casefold() in used:
             number += 1

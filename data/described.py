@@ -7,8 +7,8 @@ from pathlib import Path
 from segtool.data.checks.findings import Finding
 from segtool.data.description import Description, label_of
 from segtool.data.pairs import Layer, Pair, Paired, PairsDataset, ambiguous, complete_pairs, not_read
-from segtool.data.patterns import Match, Matches
-from segtool.data.splits import Member
+from segtool.data.patterns import ANY_FOLDERS, Match, Matches
+from segtool.data.splits import Member, no_such_split
 from segtool.errors import SegtoolError
 
 Key = tuple[str, ...]
@@ -36,10 +36,12 @@ def open_described(description: Description, name: str, split: str) -> PairsData
 
 
 def _paired(description: Description, name: str, split: str) -> Paired:
+    _check_names(description)
     root, rule = description.root, description.split
     fields = _split_fields(description, split)
     for pattern in (description.images, description.masks):
-        _require(root / pattern.folder(fields), pattern.folder(fields), name)
+        folder, of_split = pattern.folder(fields), "split" in pattern.names
+        _require(root / folder, folder, name, split if of_split else None)
     images, masks = (pattern.find(root, fields) for pattern in (description.images, description.masks))
     mask_files = {match.path for match in masks.found}
     images = images._replace(found=[match for match in images.found if match.path not in mask_files])
@@ -51,6 +53,7 @@ def _paired(description: Description, name: str, split: str) -> Paired:
     ]
     problems += _twice(description, images, masks)
     lone = _lone(description, images, masks)
+    drawn: Sequence[Finding] = ()
     if not fields:
         members = [
             Member(pair.name, match.path.relative_to(root).as_posix(), match.fields)
@@ -59,9 +62,18 @@ def _paired(description: Description, name: str, split: str) -> Paired:
         chosen = rule.chosen(split, members, root, description.path)
         wanted = [wanted[place] for place in chosen.places]
         problems += [_not_there(missing, description) for missing in chosen.missing]
+        drawn = chosen.doubts
     pairs, incomplete = complete_pairs(wanted, sorted(path.stem for path in lone))
     doubts = [Finding("a mask has no image, and is left out", str(path)) for path in lone]
-    return Paired(pairs, [*incomplete, *problems], [*_left_out(description, images, masks), *doubts])
+    return Paired(pairs, [*incomplete, *problems], [*_left_out(description, images, masks), *doubts, *drawn])
+
+
+def _check_names(description: Description) -> None:
+    """Names under `ids:` are those of annotation tools, or of folders for each class."""
+    if description.names and "class" not in description.masks.names:
+        name = next(iter(description.names))
+        mend = "numbers are not quoted, and colours begin with #"
+        raise SegtoolError(f"ids names the text {name!r}, and masks hold no texts", where=description.path, mend=mend)
 
 
 def _split_fields(description: Description, split: str) -> dict[str, str]:
@@ -77,10 +89,14 @@ def _split_fields(description: Description, split: str) -> dict[str, str]:
     return {"split": rule.folders.get(split, split)}
 
 
-def _require(folder: Path, wanted: str, name: str) -> None:
-    if not folder.is_dir():
-        mend = f"{name} has {wanted} in its folder" if wanted else None
+def _require(folder: Path, wanted: str, name: str, split: str | None) -> None:
+    if folder.is_dir():
+        return
+    mend = f"{name} has {wanted} in its folder" if wanted else None
+    if split is None or name != "folder":
         raise SegtoolError("no such folder", where=folder, mend=mend)
+    mend = "split: in classes.yaml says what it is, such as split: {train: training, val: validation}"
+    raise no_such_split(split, f"there is no split {split}, no folder", folder, mend)
 
 
 def _name(match: Match, names: Sequence[str]) -> str:
@@ -152,7 +168,12 @@ def _left_out(description: Description, images: Matches, masks: Matches) -> list
     read = {match.path for matches in (images, masks) for match in matches.found}
     read |= {description.path, *(description.root / name for name in description.split.lists.values())}
     both = ((description.images, images), (description.masks, masks))
-    others = [path for pattern, matches in both if pattern.any_suffix for path in matches.others]
+    others = [
+        path
+        for pattern, matches in both
+        for path in (matches.others if pattern.any_suffix else ())
+        if ANY_FOLDERS not in pattern.names or not path.is_dir()  # those below are looked into
+    ]
     return [*not_read([path for path in dict.fromkeys(others) if path not in read])]
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from segtool.card import ClassInfo
 from segtool.data.class_list import MOST_CLASSES, too_many_classes
 from segtool.data.label_values import MOST_VALUES, LabelValues, class_colors
 from segtool.data.patterns import Pattern
+from segtool.data.reading import read_yaml, short
 from segtool.data.splits import SplitRule
 from segtool.errors import SegtoolError
 from segtool.palette import voc_color
@@ -28,11 +28,15 @@ _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 6
 
 
 class _Meanings(NamedTuple):
-    """What `ids:` says of numbers, colours (0xRRGGBB) and names; what of all others, or None."""
+    """What `ids:` says of numbers, colours (0xRRGGBB) and names, and of all others, or None.
+
+    `tool_names` are names as an annotation tool may have them: numbers and colours are names there, too.
+    """
 
     numbers: dict[int, int]
     colors: dict[int, int]
     names: dict[str, int]
+    tool_names: dict[str, int]
     other: int | None
 
 
@@ -47,7 +51,8 @@ class Description:
         images, masks: where they lie below `root`.
         values: what masks hold, unless they are binary.
         layered: whether masks are binary: of one class each, or of the second one of two classes.
-        names: the class (or `ignore_index`) of each name that an annotation tool uses, where it is not a class' own.
+        names: the class (or `ignore_index`) of each text under `ids:`; `tool_names`: of each text, number and colour,
+            as an annotation tool writes them.
         other: the class (or `ignore_index`) of all further names; None: they are refused.
         elsewhere: the class (or `ignore_index`) of pixels that no annotation or binary mask covers.
         split: which images belong to which split.
@@ -66,6 +71,7 @@ class Description:
     split: SplitRule
     given: frozenset[str]
     names: Mapping[str, int] = field(default_factory=dict)
+    tool_names: Mapping[str, int] = field(default_factory=dict)
     other: int | None = None
 
 
@@ -85,7 +91,7 @@ def read_description(path: Path, root: Path | None = None) -> Description:
     images = Pattern(_text(data, "images", IMAGES, path), path)
     masks = Pattern(_text(data, "masks", MASKS, path), path)
     folder = _text(data, "root", "", path) if "root" in data else None
-    binary = data.get("values") == BINARY
+    binary, per_class = data.get("values") == BINARY, "class" in masks.names
     return Description(
         path=path,
         root=path.parent / Path(folder).expanduser() if folder else root or path.parent,
@@ -94,26 +100,20 @@ def read_description(path: Path, root: Path | None = None) -> Description:
         images=images,
         masks=masks,
         values=_values(data, classes, ignore_index, meanings, path),
-        layered=binary or "class" in masks.names,
-        elsewhere=0 if binary and "elsewhere" not in data else _elsewhere(data, classes, ignore_index, path),
+        layered=binary or per_class,
+        elsewhere=0
+        if binary and not per_class and "elsewhere" not in data
+        else _elsewhere(data, classes, ignore_index, path),
         split=SplitRule.parsed(data.get("split"), images.names, path),
         given=frozenset(data),
         names=meanings.names,
+        tool_names=meanings.tool_names,
         other=meanings.other,
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SegtoolError("no such file", where=path, mend=_EXAMPLE) from error
-    except OSError as error:
-        raise SegtoolError(f"cannot be read ({error.strerror})", where=path) from error
-    except UnicodeDecodeError as error:
-        raise SegtoolError("not UTF-8", where=f"{path}, byte {error.start}", mend="save it as UTF-8") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SegtoolError("not valid YAML", where=f"{path}{_place(error)}", mend=_EXAMPLE) from error
+    data = read_yaml(path, _EXAMPLE)
     if not isinstance(data, dict):
         raise SegtoolError("no list of classes", where=path, mend=_EXAMPLE)
     for key in data:
@@ -122,16 +122,11 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return "" if mark is None else f", line {mark.line + 1}"
-
-
 def _text(data: Mapping[str, Any], key: str, default: str, path: Path) -> str:
     value = data.get(key, default)
     if not isinstance(value, str) or not value:
         mend = "in YAML a text that begins with { needs quotes" if isinstance(value, dict) else None
-        raise SegtoolError(f"{key} is {value!r}, not a path", where=path, mend=mend)
+        raise SegtoolError(f"{key} is {short(value)}, not a path", where=path, mend=mend)
     return value
 
 
@@ -151,14 +146,14 @@ def _class(index: int, entry: object, path: Path) -> ClassInfo:
     fields = entry if isinstance(entry, dict) else {"name": entry}
     name = fields.get("name", "")
     if not isinstance(name, str):  # what YAML makes of no, on, 1, null and the like
-        what = f"the name of class {index} is {name!r} to YAML, of type {type(name).__name__}"
+        what = f"the name of class {index} is {short(name)} to YAML, of type {type(name).__name__}"
         raise SegtoolError(what, where=path, mend='quote it, such as: classes: ["no", "on", "1"]')
     try:
         return ClassInfo(**{"id": index, "color": voc_color(index), **fields})
     except (ValidationError, TypeError) as error:
         what = f"class {index} is not a name or a name with a color"
         if set(fields) == {"name", "color"}:
-            what = f"the color of class {index}, {name}, is {fields['color']!r}, not three numbers from 0 to 255"
+            what = f"the color of class {index}, {name}, is {short(fields['color'])}, not three numbers from 0 to 255"
         raise SegtoolError(what, where=path, mend=_EXAMPLE) from error
 
 
@@ -167,10 +162,13 @@ def _values(
 ) -> LabelValues:
     kind = data.get("values", "ids")
     if kind not in _KINDS:
-        raise unknown("kind of values", str(kind), _KINDS)
+        raise unknown("kind of values", short(kind).strip("'"), _KINDS)
     if kind == BINARY and len(classes) != 2 and "{class}" not in data.get("masks", MASKS):
         mend = "one mask for each class: masks/{class}/{stem}.png"
         raise SegtoolError(f"binary masks, and {len(classes)} classes", where=path, mend=mend)
+    if kind == "colors" and meanings.numbers:
+        mend = "colours are written '#ff8000'"
+        raise SegtoolError("ids names numbers, and values: says colors", where=path, mend=mend)
     if kind == "colors":
         return LabelValues("colors", colors={**class_colors(classes), **meanings.colors}, other=meanings.other)
     if meanings.colors:
@@ -183,7 +181,7 @@ def _values(
 
 def _meanings(given: object, classes: Sequence[ClassInfo], ignore_index: int, path: Path) -> _Meanings:
     """What `ids:` says."""
-    found = _Meanings({}, {}, {}, None)
+    found = _Meanings({}, {}, {}, {}, None)
     if given is None:
         return found
     if not isinstance(given, dict):
@@ -197,13 +195,14 @@ def _meanings(given: object, classes: Sequence[ClassInfo], ignore_index: int, pa
             if not 0 <= value < MOST_VALUES:
                 raise SegtoolError(f"ids names the value {value}", where=path, mend=f"values are 0..{MOST_VALUES - 1}")
             found.numbers[value] = label
+            found.tool_names[str(value)] = label  # tools may call a label 1, and YAML takes it for a number
         elif isinstance(value, str) and (color := _color(value)) is not None:
-            found.colors[color] = label
+            found.colors[color] = found.tool_names[value] = label
         elif isinstance(value, str):
-            found.names[value] = label
+            found.names[value] = found.tool_names[value] = label
         else:
             mend = "a number, a colour such as '#ff8000', the name of an annotation tool, or other"
-            raise SegtoolError(f"ids names {value!r}", where=path, mend=mend)
+            raise SegtoolError(f"ids names {short(value)}", where=path, mend=mend)
     return found
 
 

@@ -15,21 +15,22 @@ class JoinedDataset(SegmentationDataset):
 
     Args:
         datasets: of the same classes, in the same order.
+        specs: what errors name them.
 
     Raises:
         SegtoolError: their classes differ.
     """
 
-    def __init__(self, datasets: Sequence[SegmentationDataset]) -> None:
+    def __init__(self, datasets: Sequence[SegmentationDataset], specs: Sequence[str]) -> None:
         first = datasets[0]
-        for other in datasets[1:]:
+        for other, spec in zip(datasets[1:], specs[1:], strict=True):
             if [c.name for c in other.classes] != [c.name for c in first.classes]:
                 names = ", ".join(c.name for c in other.classes)
                 mend = f"they must be {', '.join(c.name for c in first.classes)}"
-                raise SegtoolError(f"other classes than {first.name}'s: {names}", where=other.name, mend=mend)
+                raise SegtoolError(f"other classes than {specs[0]}: {names}", where=spec, mend=mend)
             if other.ignore_index != first.ignore_index:
                 mend = f"both need the same: {first.ignore_index}"
-                raise SegtoolError(f"ignore_index is {other.ignore_index}", where=other.name, mend=mend)
+                raise SegtoolError(f"ignore_index is {other.ignore_index}", where=spec, mend=mend)
         self._datasets = datasets
         self._ends = [*accumulate(map(len, datasets))]
         self.name = "+".join(dict.fromkeys(dataset.name for dataset in datasets))
@@ -76,5 +77,6 @@ def open_training(spec: str, also: Sequence[str]) -> SegmentationDataset:
     Raises:
         SegtoolError: one of them cannot be opened, or their classes differ.
     """
-    opened = [open_dataset(one, "train") for one in (spec, *also)]
-    return JoinedDataset(opened) if also else opened[0]
+    specs = (spec, *also)
+    opened = [open_dataset(one, "train") for one in specs]
+    return JoinedDataset(opened, specs) if also else opened[0]

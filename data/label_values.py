@@ -16,7 +16,9 @@ from segtool.images import loaded, opened_image
 Values = Literal["ids", "colors"]
 MOST_VALUES = 65536  # of masks of 16 bits
 _NAMED = 5  # values that a message names
+_SMOOTHED, _EDGES = 3, 0.3  # values, beyond which, and share of pixels, up to which edges may be smoothed
 _THING = 128  # from here on a pixel of a binary mask that lost something, such as a JPEG, is the thing
+_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of 2 and 4 bits over 0..255
 _IDS = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -46,7 +48,7 @@ class LabelValues:
             if image.format == "JPEG":
                 what = "a mask saved as JPEG, which changes " + ("class ids" if self.kind == "ids" else "colours")
                 raise SegtoolError(what, where=path, mend="save it as PNG")
-            stored: NDArray[Any] = _packed_colors(image) if self.kind == "colors" else _stored_ids(image, path)
+            stored: NDArray[Any] = _packed_colors(image) if self.kind == "colors" else stored_ids(image, path)
         if self.kind == "ids" and self.table is None:
             if stored.dtype != np.uint8 and stored.max() > 255:
                 what = f"a mask of 16 bits with values up to {stored.max()}, which are no class ids"
@@ -86,23 +88,48 @@ class LabelValues:
 
 
 def binary(image: Image.Image, path: Path) -> NDArray[np.bool_]:
-    """Where the thing of a binary mask is, [H,W]: 0 and one other value; 128 and more where values are not exact.
+    """Where the thing of a binary mask is, [H,W]: 0 and one other value.
+
+    Of a JPEG, and of edges that were smoothed between 0 and 255, it is where 128 or more is.
 
     Raises:
-        SegtoolError: a mask of more than two values in a format that loses nothing.
+        SegtoolError: a mask of more than two values that is neither.
     """
-    grey = np.asarray(loaded(image).convert("L")) if image.mode not in _IDS else _stored_ids(image, path)
+    grey = _brightness(loaded(image), path)
     if image.format == "JPEG":
         return grey >= _THING
-    values = np.unique(grey)
-    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
-        named = ", ".join(map(str, values[:_NAMED])) + (", ..." if len(values) > _NAMED else "")
-        mend = "it may hold 0 and one other value; class ids: values: ids"
-        raise SegtoolError(f"a binary mask of {len(values)} values: {named}", where=path, mend=mend)
-    return grey > 0
+    values, counts = np.unique(grey, return_counts=True)
+    if len(values) <= 1 or (len(values) == 2 and values[0] == 0):
+        return grey > 0
+    if is_smoothed(dict(zip(values.tolist(), counts.tolist(), strict=True))):
+        return grey >= _THING
+    named = ", ".join(map(str, values[:_NAMED])) + (", ..." if len(values) > _NAMED else "")
+    mend = "it may hold 0 and one other value; class ids: values: ids"
+    raise SegtoolError(f"a binary mask of {len(values)} values: {named}", where=path, mend=mend)
 
 
-def _stored_ids(image: Image.Image, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def is_smoothed(counts: Mapping[int, int]) -> bool:
+    """Whether values with their pixels are those of a mask of 0 and 255 with smoothed edges."""
+    between = sum(count for value, count in counts.items() if value not in (0, 255))
+    return len(counts) > _SMOOTHED and {0, 255} <= counts.keys() and between < _EDGES * sum(counts.values())
+
+
+def _brightness(image: Image.Image, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """What tells a thing from what is around it: values, brightness, or transparency where only that differs."""
+    if image.mode in _IDS and image.mode != "P":
+        return stored_ids(image, path)
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = np.asarray(image.getchannel("A"))
+        colors = np.asarray(image.convert("RGB"))
+        if alpha.min() != alpha.max() and (colors == colors[0, 0]).all():
+            return alpha
+    grey = np.asarray(image.convert("L"))
+    if image.mode == "P" and grey.min() == grey.max():  # a palette without a difference
+        return np.asarray(image)
+    return grey
+
+
+def stored_ids(image: Image.Image, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The values as they are, uint8 or uint16 [H,W]."""
     if image.mode not in _IDS:
         raise SegtoolError(
@@ -110,9 +137,11 @@ def _stored_ids(image: Image.Image, path: Path) -> NDArray[np.uint8] | NDArray[n
             where=path,
             mend="are they colours? values: colors in classes.yaml; segtool data init writes one",
         )
+    tiles = getattr(image, "tile", None)  # how the file's pixels become those in memory
+    step = _STEPS.get(tiles[0][3], 1) if tiles and isinstance(tiles[0][3], str) else 1
     found = np.asarray(loaded(image))
     if image.mode in ("L", "P", "1"):
-        return found.astype(np.uint8)
+        return (found // step).astype(np.uint8)
     if found.size and not 0 <= int(found.min()) <= int(found.max()) < MOST_VALUES:
         raise SegtoolError(f"a mask with values {found.min()}..{found.max()}", where=path, mend="ids are 0..65535")
     return found.astype(np.uint16)

@@ -132,12 +132,15 @@ def _folders(root: Path, parts: Sequence[str], fields: dict[str, str]) -> Iterat
             yield from _folders(entry, rest, {**fields, **matched.groupdict()})
 
 
-def _all_below(root: Path, below: str = "") -> Iterator[tuple[Path, str]]:
-    """The folder and all below it, each with its path from there."""
+def _all_below(root: Path, below: str = "", seen: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, str]]:
+    """The folder and all below it, each with its path from there; links that lead back are not followed."""
+    resolved = root.resolve()
+    if resolved in seen:
+        return
     yield root, below
     for entry in _entries(root):
-        if entry.is_dir() and not entry.is_symlink():  # which may lead back
-            yield from _all_below(entry, f"{below}/{entry.name}".lstrip("/"))
+        if entry.is_dir():
+            yield from _all_below(entry, f"{below}/{entry.name}".lstrip("/"), seen | {resolved})
 
 
 def _agree(fields: Mapping[str, str], found: Mapping[str, str]) -> bool:

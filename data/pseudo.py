@@ -21,10 +21,8 @@ def describe_masks(images: Path, out: Path, names: Sequence[str], classes: Seque
         images: the folder that was segmented; it and OUT have a folder in common.
         names: of the images with a mask, relative to OUT and without their endings.
 
-    Raises:
-        SegtoolError: see `check_describable`.
+    The folders must have passed `check_describable`.
     """
-    check_describable(images, out)
     images, out = Path(os.path.realpath(images)), Path(os.path.realpath(out))
     path = out / FILE
     root = Path(os.path.commonpath([images, out]))
@@ -39,12 +37,21 @@ def describe_masks(images: Path, out: Path, names: Sequence[str], classes: Seque
     return path
 
 
-def check_describable(images: Path, out: Path) -> None:
+def check_describable(images: Path, out: Path, tasks: Sequence[tuple[Path, Path]]) -> None:
     """Whether `describe_masks` can do its work, before that of a model is done.
 
+    Args:
+        tasks: each image, and its mask without its ending.
+
     Raises:
-        SegtoolError: one folder is in the other one, or there is somebody else's classes.yaml.
+        SegtoolError: one folder is in the other one; there is somebody else's classes.yaml; a name that a mask cannot
+            share with its image, or that no list can hold.
     """
+    for source, target in tasks:
+        below = str(source.relative_to(images))
+        if source.stem != target.name or not below.isprintable() or set(below) & set("{}*?"):
+            mend = "rename it: image and mask are paired by their names"
+            raise SegtoolError("a name that pseudo-labels cannot have", where=source, mend=mend)
     images, out = Path(os.path.realpath(images)), Path(os.path.realpath(out))
     if images.is_relative_to(out) or out.is_relative_to(images):
         raise SegtoolError("images and masks lie in each other", where=out, mend="choose an --out beside the images")

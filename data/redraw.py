@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from segtool.data.base import SegmentationDataset
 from segtool.data.description import read_description
 from segtool.data.description_text import description_text, scalar
@@ -33,21 +35,39 @@ def write_lists(dataset: SegmentationDataset, dealt: Mapping[str, list[int]]) ->
     A classes.yaml that is not there, because an annotation tool knows the classes, is written.
 
     Raises:
-        SegtoolError: the dataset has no classes.yaml of the user's, or one that says what the splits are.
+        SegtoolError: the dataset has no classes.yaml of the user's, one that says what the splits are or cannot be
+            added to, or lists are there.
     """
     path = dataset.described_by
     if path is None:
         raise SegtoolError(f"the splits of {dataset.name} are its makers'", where=dataset.name)
     lists = {split: f"{FOLDER}/{split}.txt" for split in dealt}
+    root = path.parent
     if path.is_file():
-        if "split" in read_description(path).given:
+        description = read_description(path)
+        root = description.root
+        if "split" in description.given:
             raise SegtoolError("split: is there already", where=path, mend="remove it to deal anew")
-        written = path.read_text(encoding="utf-8").rstrip("\n")
-        text = f"{written}\nsplit:\n" + "".join(f"  {scalar(s)}: {scalar(p)}\n" for s, p in lists.items())
+        text = _with_lists(path, lists)
     else:
         text = description_text(dataset.classes, {"split": lists}, ignore_index=dataset.ignore_index)
+    for name in lists.values():
+        if (root / name).exists():
+            raise SegtoolError("there is a list already", where=root / name, mend="remove it to deal anew")
     for split, places in dealt.items():
         names = [dataset.identifier(place) for place in places]
-        write_text(path.parent / lists[split], "".join(f"{name}\n" for name in names))
+        write_text(root / lists[split], "".join(f"{name}\n" for name in names))
     write_text(path, text)
     return path
+
+
+def _with_lists(path: Path, lists: Mapping[str, str]) -> str:
+    """The text of a classes.yaml with the lists named at its end."""
+    lines = "".join(f"  {scalar(split)}: {scalar(name)}\n" for split, name in lists.items())
+    text = path.read_text(encoding="utf-8-sig").rstrip("\n") + f"\nsplit:\n{lines}"
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mend = "write each key in a line of its own, without braces around all"
+        raise SegtoolError("split: cannot be added to the file", where=path, mend=mend) from error
+    return text

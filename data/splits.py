@@ -2,17 +2,38 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
 from segtool.suggest import unknown
 
+
+class NoSuchSplit(SegtoolError):
+    """The dataset has no split of that name.
+
+    Attributes:
+        split: the name.
+    """
+
+    split = ""
+
+
 ALL = "all"  # a split that every dataset has whose splits are not folders
 _WAYS = "prefix", "folder", "image"
+_FAR = 0.25  # of a share, by which what is drawn may miss it
+_ROBOFLOW = re.compile(r"_(jpe?g|png|bmp)\.rf\.[0-9a-f]+$", re.IGNORECASE)  # what Roboflow puts behind names
 _EXAMPLE = "such as split: {val: 0.2, by: prefix}"
+
+
+def no_such_split(split: str, what: str, where: object, mend: str | None) -> NoSuchSplit:
+    """The error for a split that is not there, in words."""
+    error = NoSuchSplit(what, where=where, mend=mend)
+    error.split = split
+    return error
 
 
 class Member(NamedTuple):
@@ -94,23 +115,42 @@ class SplitRule:
             SegtoolError: no such split, a list that cannot be read, or too few groups to draw from.
         """
         if split == ALL and split not in self.names:
-            return Chosen(list(range(len(members))), [])
+            return Chosen(list(range(len(members))))
         if split not in self.names:
             raise self.no_split(split, where)
         if split in self.lists:
-            return _listed(members, root / self.lists[split])
-        return Chosen(self._drawn(members, where)[split], [])
+            found = _listed(members, root / self.lists[split])
+            return found._replace(doubts=self._unlisted(members, root)) if split == self.names[0] else found
+        places = self._drawn(members, where)[split]
+        return Chosen(places, doubts=self._doubts(split, len(places), len(members)))
 
-    def no_split(self, split: str, where: object) -> SegtoolError:
+    def no_split(self, split: str, where: object) -> NoSuchSplit:
         """The error for a split that is not there."""
         if self.names:
-            return unknown("split", split, [*self.names, ALL])
-        return SegtoolError(f"nothing says what {split} is", where=where, mend=f"write {_EXAMPLE} in classes.yaml")
+            error = unknown("split", split, [*self.names, ALL])
+            return no_such_split(split, error.what, error.where, error.mend)
+        mend = f"segtool data split deals the images; or {_EXAMPLE} in classes.yaml"
+        return no_such_split(split, f"nothing says what {split} is", where, mend)
+
+    def _unlisted(self, members: Sequence[Member], root: Path) -> list[Finding]:
+        """Of images that are in no list, as when they were added later."""
+        paths = [root / name for name in self.lists.values()]
+        listed = {place for path in paths if path.is_file() for place in _listed(members, path).places}
+        left = [member.name for place, member in enumerate(members) if place not in listed]
+        return [Finding("an image is in none of the lists of splits", name, "add it to one") for name in left]
+
+    def _doubts(self, split: str, found: int, total: int) -> list[Finding]:
+        """Of a split that large groups make much smaller or larger than was asked."""
+        share = self.shares.get(split, 1 - sum(self.shares.values()))
+        if abs(found - share * total) <= _FAR * share * total + 1:
+            return []
+        what = f"{found} of {total} images are drawn, where {share:.3g} of them were asked for"
+        return [Finding(what, split, f"groups (by: {self.by}) are large; by: image deals single images")]
 
     def _drawn(self, members: Sequence[Member], where: object) -> dict[str, list[int]]:
         """Groups in an order that depends on the seed and their names alone are dealt until each split has its share.
 
-        A group that is added moves at most those at the borders.
+        A group that is too large for what a split still lacks is passed over. One that is added later moves few others.
         """
         groups: dict[str, list[int]] = {}
         for place, member in enumerate(members):
@@ -121,20 +161,31 @@ class SplitRule:
         left = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed} {name}".encode()).digest())
         dealt: dict[str, list[int]] = {}
         for number, (split, share) in enumerate(self.shares.items()):
-            wanted, taken = share * len(members), list[int]()
-            others = len(self.shares) - number  # splits that need a group, too
-            while len(left) > others and (not taken or len(taken) + len(groups[left[0]]) / 2 <= wanted):
-                taken += groups[left.pop(0)]
-            dealt[split] = sorted(taken)
+            needed = len(self.shares) - number  # groups that the other splits need
+            chosen = _fitting(left, groups, share * len(members), len(left) - needed)
+            left = [name for name in left if name not in chosen]
+            dealt[split] = sorted(place for name in chosen for place in groups[name])
         dealt["train"] = sorted(place for name in left for place in groups[name])
         return dealt
 
 
 class Chosen(NamedTuple):
-    """Places of a split's members; and the names that its list has and the dataset has not."""
+    """Places of a split's members; the names that its list has and the dataset has not; what looks wrong."""
 
     places: list[int]
-    missing: list[str]
+    missing: Sequence[str] = ()
+    doubts: Sequence[Finding] = ()
+
+
+def _fitting(names: Sequence[str], groups: Mapping[str, Sequence[int]], wanted: float, most: int) -> set[str]:
+    """Groups that together have about as many images as wanted: at least one, at most `most`."""
+    chosen: set[str] = set()
+    taken = 0
+    for name in names:
+        if len(chosen) < most and taken + len(groups[name]) / 2 <= wanted:
+            chosen.add(name)
+            taken += len(groups[name])
+    return chosen or {min(names, key=lambda name: len(groups[name]))}
 
 
 def group_of(member: Member, by: str) -> str:
@@ -145,7 +196,7 @@ def group_of(member: Member, by: str) -> str:
     if by == "folder":
         return str(Path(member.path).parent)
     if by == "prefix":
-        return f"{folder}/{re.sub(r'[0-9]+[^0-9]*$', '', name).rstrip('_- .')}"
+        return f"{folder}/{re.sub(r'[0-9]+[^0-9]*$', '', _ROBOFLOW.sub('', name)).rstrip('_- .')}"
     return member.name
 
 
@@ -156,15 +207,33 @@ def _listed(members: Sequence[Member], path: Path) -> Chosen:
         raise SegtoolError("no such file", where=path, mend="it lists the images of a split, one a line") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SegtoolError(f"cannot be read ({error})", where=path, mend="one image a line, in UTF-8") from error
-    places: dict[str, int] = {}
+    ways = [_places(members, way) for way in _WAYS_TO_WRITE]
+    chosen: dict[int, None] = {}
+    missing = []
+    for line in lines:
+        found = next((way[line.removeprefix("./")] for way in ways if line.removeprefix("./") in way), [])
+        if len(found) > 1:
+            names = ", ".join(members[place].path for place in found[:3])
+            raise SegtoolError(
+                f"a line names several images: {names}", where=f"{path}: {line}", mend="write their paths"
+            )
+        chosen |= dict.fromkeys(found)
+        missing += [] if found else [line]
+    return Chosen([*chosen], missing)
+
+
+def _places(members: Sequence[Member], way: Callable[[Member], str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
     for place, member in enumerate(members):
-        for name in reversed(_ways_to_write(member)):
-            places[name] = place
-    found = [places.get(line, places.get(line.removeprefix("./"))) for line in lines]
-    chosen = dict.fromkeys(place for place in found if place is not None)
-    return Chosen([*chosen], [line for line, place in zip(lines, found, strict=True) if place is None])
+        found.setdefault(way(member), []).append(place)
+    return found
 
 
-def _ways_to_write(member: Member) -> list[str]:
-    path = Path(member.path)
-    return [member.name, member.path, str(path.with_suffix("")), path.name, path.stem]
+# How a list may name an image: what comes first is meant, if there is such an image.
+_WAYS_TO_WRITE: tuple[Callable[[Member], str], ...] = (
+    lambda member: member.name,
+    lambda member: member.path,
+    lambda member: str(Path(member.path).with_suffix("")),
+    lambda member: Path(member.path).name,
+    lambda member: Path(member.path).stem,
+)

@@ -1,21 +1,22 @@
 """COCO's JSON (Lin et al. 2014), which CVAT, Label Studio and Roboflow write, too. https://cocodataset.org/#format-data"""
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool.data.annotations.dataset import open_annotated
-from segtool.data.annotations.files import ImageFinder, entries, read_json, size_of, subfolders
+from segtool.data.annotations.files import ImageFinder, entries, size_of, split_words, subfolders
 from segtool.data.annotations.shapes import Annotated, Notes, Shape, Source, runs
 from segtool.data.base import SegmentationDataset
+from segtool.data.reading import read_json, short
 from segtool.data.registry import register_dataset
+from segtool.data.splits import no_such_split
 from segtool.errors import SegtoolError
 
 _SPLIT = "{split}"
-_NAMES = {"val": ("val", "valid", "validation"), "train": ("train", "training")}
 _EXAMPLE = "coco:annotations/instances_{split}2017.json"
 
 
@@ -25,21 +26,24 @@ def open_coco(path: Path | None, split: str) -> SegmentationDataset:
     Roboflow lay it out."""
     if path is None:
         raise SegtoolError("a path is needed", where="coco", mend=f"--data {_EXAMPLE}")
-    file, split_known = annotation_file(path, split)
-    return open_annotated("coco", split, read_coco(file, split_known))
+    folder = path if path.is_dir() else path.parent
+    return open_annotated("coco", split, folder, lambda wanted: read_coco(*annotation_file(path, wanted), wanted))
 
 
-def annotation_file(path: Path, split: str) -> tuple[Path, bool]:
-    """The file that holds a split, and whether it holds nothing else.
+def annotation_file(path: Path, split: str | None) -> tuple[Path, bool]:
+    """The file that holds a split, or everything, and whether it holds nothing but the split.
 
     Raises:
         SegtoolError: there is none, or there are several.
     """
     if _SPLIT in str(path):
+        if split is None:
+            what = "the splits are files already, and all of them together are none"
+            raise SegtoolError(what, where=path, mend="remove split: from classes.yaml; --split train")
         return Path(str(path).replace(_SPLIT, split)), True
     if not path.is_dir():
         return path, False
-    for name in _NAMES.get(split, (split,)):
+    for name in split_words(split):
         found = [
             *path.glob(f"annotations/instances_{name}[0-9]*.json"),
             *(path / place for place in (f"annotations/instances_{name}.json", f"annotations/{name}.json")),
@@ -47,21 +51,33 @@ def annotation_file(path: Path, split: str) -> tuple[Path, bool]:
         ]
         if here := [file for file in found if file.is_file()]:
             return here[0], True
-    alone = [*path.glob("*.json"), *path.glob("annotations/*.json")]
+    alone = [*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/_annotations.coco.json")]
     if len(alone) == 1:
         return alone[0], False
-    what = f"no file of the {split} split" if alone else "no JSON file"
-    raise SegtoolError(what, where=path, mend=f"name it: {_EXAMPLE}")
+    names = ", ".join(sorted(str(file.relative_to(path)) for file in alone)[:4])
+    mend = f"name one: coco:FILE.json, or {_EXAMPLE}"
+    if alone and split is not None:
+        raise no_such_split(split, f"{len(alone)} JSON files and none of the split {split}: {names}", path, mend)
+    raise SegtoolError(f"{len(alone)} JSON files: {names}" if alone else "no JSON file", where=path, mend=mend)
 
 
-def read_coco(path: Path, split_known: bool) -> Source:
+def read_coco(path: Path, split_known: bool, split: str | None) -> Source:
     """The images and shapes of a file.
+
+    Args:
+        split_known: whether it holds one split alone.
+        split: whose images it is about, as images of several splits may have one name.
 
     Raises:
         SegtoolError: it cannot be read, or is no COCO file.
     """
     data, notes = read_json(path), Notes()
-    names = {category.get("id"): str(category.get("name")) for category in entries(data, "categories", path, "COCO")}
+    names: dict[Any, str] = {}
+    for category in entries(data, "categories", path, "COCO"):
+        if names.setdefault(category.get("id"), str(category.get("name"))) != str(category.get("name")):
+            notes.problem(
+                "two categories have one id", f"{path.name}, category {category.get('id')}", "give each its own"
+            )
     shapes: dict[Any, list[Shape]] = {}
     sizes = {image.get("id"): size_of(image, "height", "width") for image in entries(data, "images", path, "COCO")}
     for annotation in entries(data, "annotations", path, "COCO"):
@@ -75,24 +91,31 @@ def read_coco(path: Path, split_known: bool) -> Source:
             image = annotation["image_id"]
             shape = _shape(annotation, names[annotation["category_id"]], notes, where, sizes[image])
             shapes.setdefault(image, []).extend([] if shape is None else [shape])
-    images = _images(data["images"], shapes, path, notes)
-    return Source(
-        path.parent, [*names.values()], images, split_known, True, problems=notes.problems, doubts=notes.doubts
-    )
+    images = _images(data["images"], shapes, path, split, notes)
+    if empty := sum(not image.shapes for image in images):
+        notes.doubt(
+            "images without an annotation show background alone", f"{path.name}, {empty} of {len(images)} images"
+        )
+    labels = [*names.values()]
+    return Source(labels, images, split_known, True, problems=notes.problems, doubts=notes.doubts)
 
 
 def _shape(
     annotation: dict[str, Any], label: str, notes: Notes, where: str, size: tuple[int, int] | None
 ) -> Shape | None:
-    found, crowd = annotation.get("segmentation"), bool(annotation.get("iscrowd"))
+    found, crowd = annotation.get("segmentation"), annotation.get("iscrowd", 0)
+    if crowd not in (0, 1, None):
+        notes.problem(f"iscrowd is {short(crowd)}", where, "0 for one thing, 1 for several that nobody told apart")
+        return None
+    crowd = bool(crowd)
+    if crowd:
+        notes.doubt("a region of iscrowd 1 is void", where, "set iscrowd to 0 where it is one thing")
     if isinstance(found, dict):
         counts = _counts(found.get("counts"))
         stated = found.get("size")
         if counts is None or (size and stated != list(size)):
             notes.problem("a mask of run lengths that fits no image", where, f"its size is {stated}")
             return None
-        if crowd:
-            notes.doubt("a region of iscrowd 1 is void", where, "set iscrowd to 0 where it is one thing")
         return Shape(label, bitmap=partial(decoded, counts, where), crowd=crowd)
     if not isinstance(found, list) or not found:
         notes.problem("an annotation without a segmentation", where, "boxes are not enough: remove it, or draw it")
@@ -138,23 +161,27 @@ def _unpacked(text: str) -> list[int]:
     return counts
 
 
-def _images(listed: list[dict[str, Any]], shapes: dict[Any, list[Shape]], path: Path, notes: Notes) -> list[Annotated]:
+def _images(
+    listed: list[dict[str, Any]], shapes: dict[Any, list[Shape]], path: Path, split: str | None, notes: Notes
+) -> list[Annotated]:
     folder = path.parent
-    around = [folder, folder / "images", folder.parent, folder.parent / "images"]
-    finder = ImageFinder([*around, *(sub for place in around[1:] for sub in subfolders(place))])
+    near, above = [folder, folder / "images"], [folder.parent, folder.parent / "images"]
+    far = [*above, *(sub for place in (*near[1:], *above) for sub in subfolders(place))]
+    finder = ImageFinder(near, far, (str(image.get("file_name")) for image in listed), split)
     found: list[Annotated] = []
     seen: set[Any] = set()
     for image in listed:
         name, key = str(image.get("file_name")), image.get("id")
-        file = finder.find(name)
         if key in seen:
             notes.problem("two images have one id", f"{path.name}, image {key}", "give each its own")
-        elif file is None:
-            notes.problem("a listed image is missing", name, f"looked in {finder.where}")
-        else:
-            stem = str(Path(name.replace("\\", "/")).with_suffix(""))
-            found.append(
-                Annotated(stem, file, size_of(image, "height", "width"), shapes.get(key, []), f"{path.name}, {name}")
-            )
+            continue
         seen.add(key)
+        try:
+            file = finder.find(name)
+        except SegtoolError as error:
+            notes.problems.append(error)
+            continue
+        stem = str(PurePosixPath(name.replace("\\", "/")).with_suffix(""))
+        size = size_of(image, "height", "width")
+        found.append(Annotated(stem, file, size, shapes.get(key, []), f"{path.name}, {name}"))
     return found

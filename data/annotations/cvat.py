@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.data.annotations.dataset import open_annotated
-from segtool.data.annotations.files import ImageFinder, read_text, size_of, subfolders
+from segtool.data.annotations.files import ImageFinder, size_of, split_words, subfolders
 from segtool.data.annotations.shapes import Annotated, Notes, Shape, Source, ellipse, runs
 from segtool.data.base import SegmentationDataset
+from segtool.data.reading import read_text
 from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
 
 FILE = "annotations.xml"
-_NAMES = {"val": ("val", "validation", "valid"), "train": ("train", "training")}
 _WITHOUT_AREA = ("polyline", "points", "tag", "skeleton", "cuboid")
 
 
@@ -27,37 +27,39 @@ def open_cvat(path: Path | None, split: str) -> SegmentationDataset:
     """Opens `cvat:PATH`, the folder of annotations.xml, or `cvat:FILE.xml`. Subsets of CVAT are splits."""
     if path is None:
         raise SegtoolError("a path is needed", where="cvat", mend="--data cvat:PATH, the folder of annotations.xml")
-    if not path.is_dir():
-        return open_annotated("cvat", split, read_cvat(path, split))
-    of_split = path / f"{split}.xml"  # as datumaro writes it
-    file = of_split if of_split.is_file() else path / FILE
-    return open_annotated("cvat", split, read_cvat(file, split, split_known=file == of_split))
+    folder = path if path.is_dir() else path.parent
+    return open_annotated("cvat", split, folder, lambda wanted: read_cvat(path, wanted))
 
 
-def read_cvat(path: Path, split: str, split_known: bool = False) -> Source:
-    """The images and shapes of a file; of one subset where it has the split's name.
+def read_cvat(path: Path, split: str | None) -> Source:
+    """The images and shapes of a file, or of annotations.xml or SPLIT.xml in a folder.
 
     Args:
-        split_known: whether all of the file is the split.
+        split: the images of one subset, where there are subsets of that name.
 
     Raises:
         SegtoolError: it cannot be read, or is no XML of CVAT.
     """
-    root, notes = _parsed(path), Notes()
+    of_split = path / f"{split}.xml"  # as datumaro writes it
+    whole = of_split.is_file()
+    file = of_split if whole else path / FILE if path.is_dir() else path
+    root, notes = _parsed(file), Notes()
     elements = root.findall("image")
     if not elements:
-        raise SegtoolError("no images", where=path, mend='export as "CVAT for images 1.1"')
-    wanted = _NAMES.get(split, (split,))
-    of_split = [element for element in elements if element.get("subset", "").lower() in wanted]
-    folder = path.parent
-    places = [folder / "images", folder]
-    finder = ImageFinder([*places, *(sub for place in places for sub in subfolders(place))])
-    images = [image for e in (of_split or elements) if (image := _image(e, finder, path, notes)) is not None]
+        raise SegtoolError("no images", where=file, mend='export as "CVAT for images 1.1"')
+    chosen = [element for element in elements if element.get("subset", "").lower() in split_words(split)]
+    known = whole or bool(chosen)
+    places = [file.parent / "images", file.parent]
+    far = [sub for place in places for sub in subfolders(place)]
+    finder = ImageFinder(places, far, (element.get("name", "") for element in elements), split)
+    images = [image for e in (chosen or elements) if (image := _image(e, finder, file, notes)) is not None]
+    if empty := sum(not image.shapes for image in images):
+        notes.doubt(
+            "images without an annotation show background alone", f"{file.name}, {empty} of {len(images)} images"
+        )
     labels, colors = _labels(root)
-    if not labels:
-        labels = sorted({shape.label for image in images for shape in image.shapes})
-    known = split_known or bool(of_split)
-    return Source(folder, labels, images, known, colors=colors, problems=notes.problems, doubts=notes.doubts)
+    labels = labels or sorted({shape.label for image in images for shape in image.shapes})
+    return Source(labels, images, known, colors=colors, problems=notes.problems, doubts=notes.doubts)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -87,9 +89,10 @@ def _labels(root: ElementTree.Element) -> tuple[list[str], dict[str, tuple[int, 
 
 def _image(element: ElementTree.Element, finder: ImageFinder, path: Path, notes: Notes) -> Annotated | None:
     name = element.get("name", "")
-    file = finder.find(name)
-    if file is None:
-        notes.problem("a listed image is missing", name, f"export with images, or put it in {finder.where}")
+    try:
+        file = finder.find(name)
+    except SegtoolError as error:
+        notes.problems.append(error)
         return None
     numbers = _numbers(element, "height", "width")
     size = size_of({"height": numbers[0], "width": numbers[1]}, "height", "width") if numbers else None

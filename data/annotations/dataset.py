@@ -1,18 +1,19 @@
 """A dataset whose labels are painted from shapes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from segtool.card import ClassInfo
-from segtool.data.annotations.shapes import Annotated, Shape, Source, rasterised
+from segtool.data.annotations.shapes import Annotated, Compact, Shape, Source, area_of, decoded, rasterised
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.files import image_doubts
 from segtool.data.checks.findings import Finding
 from segtool.data.class_list import named_classes
 from segtool.data.description import FILE, MASK_KEYS, VOID, Description, read_description
-from segtool.data.splits import Member, SplitRule
+from segtool.data.splits import ALL, Member, SplitRule
 from segtool.errors import SegtoolError
 from segtool.images import read_image
 from segtool.palette import voc_color
@@ -75,33 +76,51 @@ class AnnotatedDataset(SegmentationDataset):
             mend = "was the image scaled, or turned by its EXIF, since it was labelled?"
             what = f"annotations for {height}x{width} pixels of an image of {found}"
             raise SegtoolError(what, where=annotated.source, mend=mend)
-        regions = [(shape, rasterised(shape, height, width, annotated.source)) for shape in annotated.shapes]
-        order = sorted(regions, key=lambda region: (not region[0].crowd, -region[1].sum() * self._by_area))
+        compact = [rasterised(shape, height, width, annotated.source) for shape in annotated.shapes]
+        # Decoded one by one: hundreds of masks of a large image would fill the memory.
+        order = sorted(range(len(compact)), key=lambda i: self._rank(annotated.shapes[i], compact[i]))
         labels = np.full((height, width), self._elsewhere, np.uint8)
-        for shape, region in order:
-            labels[region] = self._label(shape)
+        for i in order:
+            labels[decoded(compact[i])] = self._label(annotated.shapes[i])
         return Sample(image, labels)
+
+    def _rank(self, shape: Shape, compact: Compact) -> tuple[bool, int]:
+        """What is painted first: crowds, then large shapes."""
+        return not shape.crowd, -area_of(compact) if self._by_area else 0
 
     def _label(self, shape: Shape) -> int:
         return self.ignore_index if shape.crowd else self._ids[shape.label]
 
 
-def open_annotated(name: str, split: str, source: Source) -> AnnotatedDataset:
-    """The split of what a tool wrote; a classes.yaml beside it may name classes, merge labels, and draw splits.
+Read = Callable[[str | None], Source]
+
+
+def open_annotated(name: str, split: str, folder: Path, read: Read) -> AnnotatedDataset:
+    """The split of what a tool wrote.
+
+    Args:
+        folder: a classes.yaml in it may name classes, merge labels, and say what the splits are.
+        read: the images of a split, as far as the tool knows splits; of None all that there are.
 
     Raises:
         SegtoolError: no such split, or a classes.yaml that does not fit.
     """
-    path = source.folder / FILE
+    path = folder / FILE
     description = read_description(path) if path.is_file() else None
     if description is not None and (useless := sorted(description.given & set(MASK_KEYS))):
         mend = f"{name} knows where they lie; remove it"
         raise SegtoolError(f"{useless[0]} says where files lie, or what masks hold", where=path, mend=mend)
+    rule = description.split if description else SplitRule()
+    source = read(None if rule.names or split == ALL else split)
     classes = description.classes if description else _classes(source)
     ignore_index = description.ignore_index if description else 255
     ids, unknown = _ids(source, classes, ignore_index, description)
-    images = _of_split(source, split, description.split if description else SplitRule(), path)
-    problems = [*source.problems, *_unknown_labels(images, unknown, path)]
+    images, twice = _named_apart(source.images)
+    doubts = [*source.doubts, *_nearly_alike(source.labels)]
+    if not source.split_known:
+        images, missing, drawn = _of_split(images, split, rule, folder, path)
+        twice += missing
+        doubts += drawn
     dataset = AnnotatedDataset(
         name,
         split,
@@ -111,16 +130,39 @@ def open_annotated(name: str, split: str, source: Source) -> AnnotatedDataset:
         elsewhere=description.elsewhere if description else _background(classes, ignore_index),
         by_area=source.by_area,
         ignore_index=ignore_index,
-        problems=problems,
-        doubts=source.doubts,
+        problems=[*source.problems, *twice, *_unknown_labels(images, unknown, path)],
+        doubts=doubts,
     )
     dataset.described_by = path
     return dataset
 
 
+def _named_apart(images: Sequence[Annotated]) -> tuple[list[Annotated], list[SegtoolError]]:
+    """The images with names that differ: with their suffix where two would have one; and an error for each image that
+    is there twice."""
+    count = Counter(image.name for image in images)
+    names = [image.name + image.image.suffix if count[image.name] > 1 else image.name for image in images]
+    again = Counter(names)
+    mend = "remove one, or give each its own name"
+    problems = [SegtoolError("an image is annotated twice", where=name, mend=mend) for name in again if again[name] > 1]
+    return [image._replace(name=name) for image, name in zip(images, names, strict=True)], problems
+
+
+def _nearly_alike(labels: Sequence[str]) -> list[Finding]:
+    """Doubts about labels that differ in case or spaces alone."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(label.strip().casefold(), []).append(label)
+    what, mend = (
+        "labels that differ in case or spaces alone are classes of their own",
+        "ids: in classes.yaml merges them",
+    )
+    return [Finding(what, " and ".join(map(repr, found)), mend) for found in alike.values() if len(found) > 1]
+
+
 def _classes(source: Source) -> list[ClassInfo]:
     """The labels; what lies around them comes first, unless it is one of them."""
-    names = [label for label in source.labels if label not in source.void]
+    names = [label for label in dict.fromkeys(source.labels) if label not in source.void]
     around = [name for name in names if name.lower() in _BACKGROUNDS]
     ordered = [*(around[:1] or [BACKGROUND]), *(name for name in names if name not in around[:1])]
     colors = [source.colors.get(label, voc_color(place)) for place, label in enumerate(ordered)]
@@ -137,7 +179,7 @@ def _ids(
     """The class id (or ignore index) of each label; and those that have none."""
     ids = dict.fromkeys(source.void, ignore_index) | {c.name: c.id for c in classes}
     if description is not None:
-        ids |= description.names
+        ids |= description.tool_names
     used = {shape.label for image in source.images for shape in image.shapes}
     unknown = {label for label in used if label not in ids}
     if description is not None and description.other is not None:
@@ -146,12 +188,14 @@ def _ids(
     return ids, unknown
 
 
-def _of_split(source: Source, split: str, rule: SplitRule, where: Path) -> Sequence[Annotated]:
-    if source.split_known:
-        return source.images
-    members = [Member(image.name, _relative(image.image, source.folder), {}) for image in source.images]
-    chosen = rule.chosen(split, members, source.folder, where)
-    return [source.images[place] for place in chosen.places]
+def _of_split(
+    images: Sequence[Annotated], split: str, rule: SplitRule, folder: Path, where: Path
+) -> tuple[list[Annotated], list[SegtoolError], Sequence[Finding]]:
+    members = [Member(image.name, _relative(image.image, folder), {}) for image in images]
+    chosen = rule.chosen(split, members, folder, where)
+    mend = f"annotate it, or remove the line from the list of {split}"
+    missing = [SegtoolError("a listed image is missing", where=name, mend=mend) for name in chosen.missing]
+    return [images[place] for place in chosen.places], missing, chosen.doubts
 
 
 def _relative(path: Path, folder: Path) -> str:

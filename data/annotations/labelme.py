@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.data.annotations.dataset import open_annotated
-from segtool.data.annotations.files import ImageFinder, read_json, read_text, size_of
+from segtool.data.annotations.files import ImageFinder, size_of
 from segtool.data.annotations.shapes import Annotated, Notes, Shape, Source, ellipse
 from segtool.data.base import SegmentationDataset
 from segtool.data.pairs import require_folder
+from segtool.data.reading import read_json, read_text
 from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
+from segtool.formats import IMAGE_SUFFIXES
 
 _IGNORE, _BACKGROUND = "__ignore__", "_background_"  # of labelme's own list of labels
 _LABELS = "labels.txt"
@@ -30,46 +32,56 @@ _WITHOUT_AREA = ("line", "linestrip", "point", "points")
 def open_labelme(root: Path | None, split: str) -> SegmentationDataset:
     """Opens `labelme:PATH`: JSON files with their images, in folders of the splits' names or all together."""
     root = require_folder(root, "labelme")
-    folder = root / split
-    return open_annotated("labelme", split, read_labelme(root, folder if folder.is_dir() else root, folder.is_dir()))
+    return open_annotated("labelme", split, root, lambda wanted: read_labelme(root, wanted))
 
 
-def read_labelme(root: Path, folder: Path, split_known: bool) -> Source:
+def read_labelme(root: Path, split: str | None) -> Source:
     """The images and shapes of all JSON files below a folder.
 
     Args:
         root: may hold labels.txt, labelme's list of labels; otherwise they are those that occur, sorted.
+        split: those in the folder of that name, if there is one.
 
     Raises:
         SegtoolError: there is none.
     """
-    notes, images = Notes(), list[Annotated]()
-    files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
-    for path in files:
+    notes, images, used = Notes(), list[Annotated](), set[str]()
+    folder = root / split if split is not None and (root / split).is_dir() else root
+    for path in _files(root):
+        inside = path.is_relative_to(folder)
         try:
             data = read_json(path)
         except SegtoolError as error:
-            notes.problems.append(error)
+            notes.problems += [error] if inside else []
             continue
-        if isinstance(data, dict) and isinstance(data.get("shapes"), list):
-            images += _annotated(data, path, folder, notes)
+        if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
+            continue
+        used |= {str(shape.get("label")) for shape in data["shapes"] if isinstance(shape, dict) and shape.get("label")}
+        images += _annotated(data, path, root, folder, notes) if inside else ()
     if not images and not notes.problems:
         raise SegtoolError("no JSON files of labelme", where=folder, mend="they lie beside their images")
-    used = {shape.label for image in images for shape in image.shapes}
     listed = _listed(root / _LABELS)
     labels = listed or [*([_BACKGROUND] if _BACKGROUND in used else []), *sorted(used - {_IGNORE, _BACKGROUND})]
-    return Source(root, labels, images, split_known, void=[_IGNORE], problems=notes.problems, doubts=notes.doubts)
+    known = folder != root
+    return Source(labels, images, known, void=[_IGNORE], problems=notes.problems, doubts=notes.doubts)
+
+
+def _files(root: Path) -> list[Path]:
+    """The JSON files, without those in hidden folders, where other programs keep copies."""
+    found = root.rglob("*.json")
+    return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
 
 
 def _listed(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()] if path.is_file() else []
 
 
-def _annotated(data: dict[str, Any], path: Path, folder: Path, notes: Notes) -> Iterator[Annotated]:
+def _annotated(data: dict[str, Any], path: Path, root: Path, folder: Path, notes: Notes) -> Iterator[Annotated]:
     name = path.relative_to(folder).with_suffix("").as_posix()
     stated = str(data.get("imagePath") or "")
-    image = _image(path, stated)
-    if image is None:
+    try:
+        image = _image(path, root, stated)
+    except SegtoolError:
         notes.problem("the image of a JSON file is missing", path, f"put {stated or 'it'} beside the file")
         return
     size = size_of(data, "imageHeight", "imageWidth")
@@ -81,17 +93,18 @@ def _annotated(data: dict[str, Any], path: Path, folder: Path, notes: Notes) -> 
     yield Annotated(name, image, size, shapes, str(path))
 
 
-def _image(path: Path, stated: str) -> Path | None:
-    """The image of a JSON file: as it says, which may lead to a folder beside it; or the one with its name."""
+def _image(path: Path, root: Path, stated: str) -> Path:
+    """The image of a JSON file: as it says, which may lead to a folder beside `root`; or the one with its name."""
     there = path.parent / stated.replace("\\", "/")
-    if stated and there.is_file() and there.resolve().is_relative_to(path.parent.parent.resolve()):
+    allowed = there.resolve().is_relative_to(root.resolve().parent)
+    if stated and allowed and there.suffix.lower() in IMAGE_SUFFIXES and there.is_file():
         return there
-    return ImageFinder([path.parent, path.parent.parent / "images"]).find(stated)
+    return ImageFinder([path.parent], [path.parent.parent / "images"], [stated]).find(stated)
 
 
 def _shape(entry: Any, where: str, size: tuple[int, int] | None, notes: Notes) -> Shape | None:
     label, points = (entry.get("label"), _points(entry.get("points"))) if isinstance(entry, dict) else (None, None)
-    if not isinstance(label, str) or points is None:
+    if not isinstance(label, str) or not label.strip() or points is None:
         notes.problem("a shape without a label or points", where, "correct or remove it")
         return None
     kind, flat = str(entry.get("shape_type") or "polygon"), [number for point in points for number in point]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.data.annotations.dataset import open_annotated
-from segtool.data.annotations.files import ImageFinder, read_json, size_of, subfolders
+from segtool.data.annotations.files import ImageFinder, size_of, subfolders
 from segtool.data.annotations.shapes import Annotated, Notes, Shape, Source, ellipse
 from segtool.data.base import SegmentationDataset
+from segtool.data.reading import read_json
 from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
@@ -28,7 +29,8 @@ def open_labelstudio(path: Path | None, split: str) -> SegmentationDataset:
     """Opens `labelstudio:FILE.json`, or `labelstudio:PATH` with one JSON file; images lie beside it or in `images`."""
     if path is None:
         raise SegtoolError("a path is needed", where="labelstudio", mend="--data labelstudio:FILE.json")
-    return open_annotated("labelstudio", split, read_labelstudio(_file(path)))
+    file = _file(path)
+    return open_annotated("labelstudio", split, file.parent, lambda wanted: read_labelstudio(file))
 
 
 def _file(path: Path) -> Path:
@@ -51,10 +53,11 @@ def read_labelstudio(path: Path) -> Source:
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and isinstance(t.get("data"), dict) for t in tasks):
         raise SegtoolError("no tasks with data", where=path, mend="export as JSON, not as JSON-MIN")
     folders = [path.parent / "images", path.parent]
-    finder = ImageFinder([*folders, *(sub for folder in folders for sub in subfolders(folder))])
+    named = (name for task in tasks for value in task["data"].values() if (name := _image_name(value)) is not None)
+    finder = ImageFinder(folders, [sub for folder in folders for sub in subfolders(folder)], named)
     images = [image for task in tasks if (image := _image(task, finder, path, notes)) is not None]
     labels = sorted({shape.label for image in images for shape in image.shapes})
-    return Source(path.parent, labels, images, False, problems=notes.problems, doubts=notes.doubts)
+    return Source(labels, images, False, problems=notes.problems, doubts=notes.doubts)
 
 
 def _image(task: dict[str, Any], finder: ImageFinder, path: Path, notes: Notes) -> Annotated | None:
@@ -63,9 +66,10 @@ def _image(task: dict[str, Any], finder: ImageFinder, path: Path, notes: Notes) 
     if name is None:
         notes.problem("a task without an image", where, "remove it")
         return None
-    file = finder.find(name) or finder.find(_UPLOAD.sub("", PurePosixPath(name).name))
-    if file is None:
-        notes.problem("the image of a task is missing", name, f"put it in {finder.where}")
+    try:
+        file = _found(finder, name)
+    except SegtoolError as error:
+        notes.problems.append(error)
         return None
     given = task.get("annotations")
     done = [a for a in given if isinstance(a, dict) and not a.get("was_cancelled")] if isinstance(given, list) else []
@@ -79,7 +83,28 @@ def _image(task: dict[str, Any], finder: ImageFinder, path: Path, notes: Notes) 
     sizes = {size for one in results if (size := size_of(one, "original_height", "original_width"))}
     size = sizes.pop() if len(sizes) == 1 else None
     shapes = [shape for one in results for shape in _shapes(one, where, size, notes)]
-    return Annotated(file.stem, file, size, shapes, where)
+    folder = path.parent
+    place = file.relative_to(folder) if file.is_relative_to(folder) else Path(file.name)
+    stem = place.with_suffix("").as_posix().removeprefix("images/")
+    return Annotated(stem, file, size, shapes, where)
+
+
+def _found(finder: ImageFinder, name: str) -> Path:
+    """The image of an address, which may be called as it was before it was uploaded.
+
+    Raises:
+        SegtoolError: there is none, or there are several.
+    """
+    try:
+        return finder.find(name)
+    except SegtoolError as error:
+        plain = _UPLOAD.sub("", PurePosixPath(name).name)
+        if plain == PurePosixPath(name).name:
+            raise
+        try:
+            return finder.find(plain)
+        except SegtoolError:
+            raise error from None
 
 
 def _image_name(value: object) -> str | None:
@@ -92,7 +117,7 @@ def _image_name(value: object) -> str | None:
 
 
 def _shapes(result: dict[str, Any], where: str, size: tuple[int, int] | None, notes: Notes) -> Iterator[Shape]:
-    """The shapes of one result, one for each of its labels."""
+    """The shape of one result, if it is one."""
     kind, value = result.get("type"), result.get("value")
     if not isinstance(value, dict):
         return
@@ -109,8 +134,10 @@ def _shapes(result: dict[str, Any], where: str, size: tuple[int, int] | None, no
             return
         outline = notes.outline(_percent(str(kind), value, size), where, size)
         shape = None if outline is None else Shape("", (outline,))
-    if shape is not None:
-        yield from (shape._replace(label=str(label)) for label in labels)
+    if len(labels) > 1:
+        notes.problem(f"a region of {len(labels)} labels", where, f"{', '.join(map(str, labels))}: leave one")
+    elif shape is not None:
+        yield shape._replace(label=str(labels[0]))
 
 
 def _percent(kind: str, value: dict[str, Any], size: tuple[int, int]) -> list[float]:

@@ -56,7 +56,6 @@ class Source(NamedTuple):
     """What a tool wrote.
 
     Attributes:
-        folder: in which a classes.yaml may say more.
         labels: all that its annotations may use, in the tool's order.
         images: with their shapes.
         split_known: whether these are the images of one split; otherwise they are of all.
@@ -66,7 +65,6 @@ class Source(NamedTuple):
         problems, doubts: see `SegmentationDataset`.
     """
 
-    folder: Path
     labels: Sequence[str]
     images: Sequence[Annotated]
     split_known: bool
@@ -132,21 +130,33 @@ def is_far(outline: Outline, height: int, width: int) -> bool:
     return bool((outline < -_FARTHEST * sides).any() or (outline > (1 + _FARTHEST) * sides).any())
 
 
-def rasterised(shape: Shape, height: int, width: int, where: object) -> NDArray[np.bool_]:
-    """The pixels of a shape, bool [H,W]; polygons as pycocotools draws them.
+Compact = dict[str, object]  # a mask as pycocotools keeps it, in run lengths
+
+
+def rasterised(shape: Shape, height: int, width: int, where: object) -> Compact:
+    """The pixels of a shape, [H,W]; polygons as pycocotools draws them.
 
     Raises:
         SegtoolError: pycocotools is not installed, or a polygon reaches far beyond the image.
     """
+    api = mask_api()
     if shape.bitmap is not None:
-        return shape.bitmap(height, width)
+        return api.encode(np.asfortranarray(shape.bitmap(height, width), np.uint8))
     for outline in shape.outlines:
         if is_far(outline, height, width):
             mend = f"the image has {height}x{width} pixels"
             raise SegtoolError("a polygon reaches far beyond its image", where=where, mend=mend)
-    api = mask_api()
-    parts = api.frPyObjects([outline.ravel().tolist() for outline in shape.outlines], height, width)
-    return api.decode(api.merge(parts)).astype(bool)
+    return api.merge(api.frPyObjects([outline.ravel().tolist() for outline in shape.outlines], height, width))
+
+
+def decoded(compact: Compact) -> NDArray[np.bool_]:
+    """The pixels, bool [H,W]."""
+    return mask_api().decode(compact).astype(bool)
+
+
+def area_of(compact: Compact) -> int:
+    """How many pixels there are."""
+    return int(mask_api().area(compact))
 
 
 def mask_api() -> ModuleType:

@@ -3,6 +3,7 @@
 https://docs.ultralytics.com/datasets/segment/
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import numpy as np
 from PIL import Image
 
 from segtool.data.annotations.dataset import open_annotated
-from segtool.data.annotations.files import read_text, read_yaml
+from segtool.data.annotations.files import SPLIT_WORDS, split_words
 from segtool.data.annotations.shapes import Annotated, Notes, Shape, Source
 from segtool.data.base import SegmentationDataset
+from segtool.data.reading import read_text, read_yaml
 from segtool.data.registry import register_dataset
+from segtool.data.splits import no_such_split
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
 from segtool.images import opened_image
 from segtool.sources import find
 
 _FILES = ("data.yaml", "data.yml", "dataset.yaml")
-_NAMES = {"val": ("val", "valid", "validation")}
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: turned by a right angle
 
 
@@ -30,7 +32,8 @@ def open_yolo(path: Path | None, split: str) -> SegmentationDataset:
     """Opens `yolo:PATH` or `yolo:PATH/data.yaml`."""
     if path is None:
         raise SegtoolError("a path is needed", where="yolo", mend="--data yolo:PATH, the folder of data.yaml")
-    return open_annotated("yolo", split, read_yolo(yaml_file(path), split))
+    file = yaml_file(path)
+    return open_annotated("yolo", split, file.parent, lambda wanted: read_yolo(file, wanted))
 
 
 def yaml_file(path: Path) -> Path:
@@ -47,15 +50,17 @@ def yaml_file(path: Path) -> Path:
     raise SegtoolError("no data.yaml", where=path, mend="it names the classes and the folders of the splits")
 
 
-def read_yolo(path: Path, split: str) -> Source:
-    """The images and polygons of a split. An image without a text file shows background alone.
+def read_yolo(path: Path, split: str | None) -> Source:
+    """The images and polygons of a split, or of all. An image without a text file shows background alone.
 
     Raises:
         SegtoolError: data.yaml cannot be read, or has no such split.
     """
     data, notes = read_yaml(path), Notes()
     labels = _labels(data, path)
-    images = _unique([image for place in _places(data, split, path) for image in _listed(place)])
+    splits = [split] if split is not None else [name for name in SPLIT_WORDS if _given(data, name, path)]
+    places = [place for name in splits for place in _places(data, name, path)]
+    images = _unique([image for place in dict.fromkeys(places) for image in _listed(place)])
     found: list[Annotated] = []
     without = 0
     for name, image in images:
@@ -69,7 +74,7 @@ def read_yolo(path: Path, split: str) -> Source:
         notes.problem(what, label_file(images[0][1]), "labels/... lies beside images/..., with the same names")
     elif without:
         notes.doubt("images without a text file are taken for background alone", f"{without} of {len(images)} images")
-    return Source(path.parent, labels, found, True, True, problems=notes.problems, doubts=notes.doubts)
+    return Source(labels, found, split is not None, True, problems=notes.problems, doubts=notes.doubts)
 
 
 def label_file(image: Path) -> Path:
@@ -92,14 +97,10 @@ def _labels(data: Any, path: Path) -> list[str]:
 
 def _places(data: dict[str, Any], split: str, path: Path) -> list[Path]:
     """The folders and lists of a split's images."""
-    names = _NAMES.get(split, (split,))
-    given = next((data[name] for name in names if data.get(name)), None)
-    usual = [path.parent / place for name in names for place in (f"{name}/images", f"images/{name}")]
-    if given is None and (there := [place for place in usual if place.is_dir()]):
-        return there[:1]  # supervision writes names alone
+    given = _given(data, split, path)
     if given is None:
         known = ", ".join(name for name in ("train", "val", "valid", "test") if data.get(name)) or "none"
-        raise SegtoolError(f"no split {split}", where=path, mend=f"it has {known}")
+        raise no_such_split(split, f"no split {split}", path, f"it has {known}")
     root = path.parent / str(data.get("path") or ".")
     roots = [root if root.is_dir() else path.parent, path.parent]  # `path` may be one of another machine
     places = []
@@ -113,6 +114,14 @@ def _places(data: dict[str, Any], split: str, path: Path) -> list[Path]:
     return places
 
 
+def _given(data: dict[str, Any], split: str, path: Path) -> Any:
+    """What data.yaml says of a split, or the usual folder if it says nothing: supervision writes names alone."""
+    words = split_words(split)
+    usual = [f"{place}" for word in words for place in (f"{word}/images", f"images/{word}")]
+    there = (place for place in usual if (path.parent / place).is_dir())
+    return next((data[word] for word in words if data.get(word)), None) or next(there, None)
+
+
 def _listed(place: Path) -> list[tuple[str, Path]]:
     """Names and paths of a folder's images, or of those that a text file lists."""
     if place.is_dir():
@@ -124,8 +133,8 @@ def _listed(place: Path) -> list[tuple[str, Path]]:
 
 def _unique(images: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """The images with names that differ: with their folder where several places have one."""
-    names = [name for name, _ in images]
-    return [(name if names.count(name) == 1 else f"{path.parent.name}/{name}", path) for name, path in images]
+    count = Counter(name for name, _ in images)
+    return [(name if count[name] == 1 else f"{path.parent.name}/{name}", path) for name, path in images]
 
 
 def _size(image: Path, notes: Notes) -> tuple[int, int] | None:

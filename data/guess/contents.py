@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from segtool.data.base import even_choice
+from segtool.data.label_values import is_smoothed, stored_ids
 from segtool.errors import SegtoolError
 from segtool.images import loaded, opened_image
 
@@ -54,7 +55,7 @@ def contents(paths: Sequence[Path], each_class: bool) -> Contents:
             if image.format == "JPEG":
                 _check_black_and_white(image, path)
             elif image.mode in _IDS:
-                ids += _counted(np.asarray(loaded(image)).astype(np.int64))
+                ids += _counted(stored_ids(image, path).astype(np.int64))
                 palette |= _palette(image)
             else:
                 rgb = np.asarray(loaded(image).convert("RGB")).astype(np.int64)
@@ -74,7 +75,7 @@ def contents(paths: Sequence[Path], each_class: bool) -> Contents:
         return Contents("binary", colors, {}, len(chosen))
     if colors:
         return Contents("colors", colors, {}, len(chosen))
-    kind = "binary" if set(ids) == {0, 255} else "ids"
+    kind = "binary" if set(ids) == {0, 255} or is_smoothed(ids) else "ids"
     return Contents(kind, ids, palette, len(chosen))
 
 

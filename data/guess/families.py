@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -32,8 +32,15 @@ class Family(NamedTuple):
     def pattern(self) -> str:
         """Where they lie, as classes.yaml says it."""
         several = any(len(files) > 1 for files in self.members.values())  # masks of one object each, of any name
-        name = "*" if several and "{class}" not in self.folder else f"{self.prefix}{{stem}}{self.suffix}"
+        name = f"{self.prefix}{{stem}}{self.suffix}"
+        if several and not self.each_class and "*" not in name:
+            name = "*"
         return f"{self.folder}/{name}" if self.folder else name
+
+    @property
+    def each_class(self) -> bool:
+        """Whether there are masks for each class."""
+        return "{class}" in self.folder + self.suffix
 
     @property
     def paths(self) -> list[str]:
@@ -129,6 +136,9 @@ def _inside(files: Sequence[File]) -> list[_Scored]:
             ends["", stem[match.start() :]] += (split, group, stem[: match.start()]) in stems
             ends[stem[: match.end()], ""] += (split, group, stem[match.end() :]) in stems
     usual = [around for around, count in ends.items() if count and count >= _SHARE * len(stems) / 2]
+    more = _several_masks(files, usual, [around for around, count in ends.items() if count])
+    if more is not None:
+        return [more]
     found = []
     for around in usual:
         masks = [file for file in files if _has(file, around)]
@@ -136,6 +146,43 @@ def _inside(files: Sequence[File]) -> list[_Scored]:
         pairing = Pairing(_family(images, ("", "")), _family(masks, around))
         found.append(_Scored(1 + 0.5 * is_word("".join(around), MASKS), pairing))
     return found or _by_format(stems)
+
+
+def _several_masks(
+    files: Sequence[File], usual: Sequence[tuple[str, str]], ends: Sequence[tuple[str, str]]
+) -> _Scored | None:
+    """Of an image several masks with suffixes: img_car and img_tree of each class, img_mask and img_mask_1 of each
+    object."""
+    suffixes = sorted({suffix for prefix, suffix in ends if not prefix and suffix})
+    common = next((suffix for prefix, suffix in usual if not prefix and suffix), None)
+    if common is None or len(suffixes) < 2:
+        return None
+    objects = [suffix for suffix in suffixes if suffix.startswith(common)]
+    if len(objects) > 1:
+        return _suffixed(files, objects, f"{common}*", lambda suffix: "")
+    classes = [
+        suffix for prefix, suffix in usual if not prefix and suffix[:1] in "_-." and suffix.count(suffix[0]) == 1
+    ]
+    if len(classes) > 1:
+        return _suffixed(files, classes, classes[0][0] + "{class}", lambda suffix: suffix[1:])
+    return None
+
+
+def _suffixed(
+    files: Sequence[File], suffixes: Sequence[str], pattern: str, group_of: Callable[[str], str]
+) -> _Scored | None:
+    images: list[File] = []
+    members: dict[Key, list[File]] = defaultdict(list)
+    for file in files:
+        suffix = next((s for s in sorted(suffixes, key=len, reverse=True) if _has(file, ("", s))), None)
+        if suffix is None:
+            images.append(file)
+        else:
+            stem = file.stem[: len(file.stem) - len(suffix)]
+            members[file.split, file.group, stem].append(file._replace(group=group_of(suffix) or file.group))
+    if not images:
+        return None
+    return _Scored(1.5, Pairing(_family(images, ("", "")), Family(files[0].folder, "", pattern, dict(members))))
 
 
 def _by_format(stems: dict[Key, list[File]]) -> list[_Scored]:

@@ -2,14 +2,17 @@
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from segtool.data.annotations.files import read_text
 from segtool.data.label_values import packed
+from segtool.data.reading import read_text
 from segtool.errors import SegtoolError
 
 _LISTS = ("classes.txt", "labels.txt", "class_names.txt", "names.txt", "codes.txt")
+_NUMBERED = ("_classes.csv", "classes.csv", "labels.csv")
 _COLORS = (
     "labelmap.txt",
     "class_dict.csv",
@@ -22,11 +25,12 @@ _RGB = re.compile(r"\b([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;]+([0-9]{1,3})\b")
 
 
 class Names(NamedTuple):
-    """What a list says: names in the order of their ids, or of colours 0xRRGGBB; and where it lies."""
+    """What a list says: names in the order of their ids, of ids, or of colours 0xRRGGBB; and where it lies."""
 
     ordered: list[str]
     colors: dict[int, str]
     path: Path | None
+    numbered: Mapping[int, str] = MappingProxyType({})
 
 
 def names_beside(root: Path) -> Names:
@@ -35,6 +39,10 @@ def names_beside(root: Path) -> Names:
         colors = _colors(root / name) if (root / name).is_file() else {}
         if colors:
             return Names([*colors.values()], colors, root / name)
+    for name in _NUMBERED:
+        numbered = _numbers(root / name) if (root / name).is_file() else {}
+        if numbered:
+            return Names([], {}, root / name, numbered)
     for name in _LISTS:
         lines = _lines(root / name) if (root / name).is_file() else []
         if lines:
@@ -63,4 +71,16 @@ def _colors(path: Path) -> dict[int, str]:
         values = [int(color[i]) for i in (1, 2, 3)]
         if name and max(values) < 256:
             found.setdefault(packed(values), name)
+    return found
+
+
+def _numbers(path: Path) -> dict[int, str]:
+    """Names of ids, from a table of two columns."""
+    found: dict[int, str] = {}
+    for line in _lines(path):
+        cells = [cell.strip() for cell in re.split("[,;\t]", line)]
+        numbers = [cell for cell in cells if cell.isdigit()]
+        names = [cell for cell in cells if cell and not cell.isdigit()]
+        if len(numbers) == len(names) == 1:
+            found.setdefault(int(numbers[0]), names[0])
     return found

@@ -1,10 +1,11 @@
 """Layouts that have a spec of their own."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from segtool.data.annotations.files import read_json, read_yaml
+from segtool.data.reading import read_json, read_yaml
 from segtool.errors import SegtoolError
 
 _LARGEST = 1 << 24  # bytes of a JSON file that is read to see what it is
@@ -18,9 +19,9 @@ class Known(NamedTuple):
     words: str
 
 
-def known_layout(root: Path) -> Known | None:
-    """The spec that reads a folder as it is; None if there is none."""
-    return next(_layouts(root), None)
+def known_layouts(root: Path) -> list[Known]:
+    """The specs that read a folder as it is, each once."""
+    return [*{known.spec: known for known in _layouts(root)}.values()]
 
 
 def _layouts(root: Path) -> Iterator[Known]:
@@ -37,11 +38,11 @@ def _layouts(root: Path) -> Iterator[Known]:
         yield Known(f"cvat:{root}", "CVAT's XML")
     for folder in (root / "annotations", root):
         for path in sorted(folder.glob("*.json"))[:_LOOKED_AT]:
-            yield from _json(path, root)
+            yield from islice(_json(path, root), 1)
     if next(root.glob("*/_annotations.coco.json"), None):
         yield Known(f"coco:{root}", "COCO's JSON, as Roboflow writes it")
     for path in sorted([*root.glob("*/*.json"), *root.glob("*/*/*.json")])[:_LOOKED_AT]:
-        if path.parent.name != "annotations" and _is_labelme(path):
+        if "annotations" not in path.relative_to(root).parts and _is_labelme(path):
             yield Known(f"labelme:{root}", "labelme's JSON")
 
 

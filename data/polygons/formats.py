@@ -17,6 +17,9 @@ from segtool.files import write_text
 
 FormatName = Literal["coco", "yolo", "labelme", "cvat", "geojson"]
 _DECIMALS = 2
+_OF_ALL = {"coco": "annotations.json", "cvat": "annotations.xml"}
+_EACH = {"labelme": ".json", "geojson": ".geojson"}
+_YOLO = "data.yaml"
 
 
 class Drawing(NamedTuple):
@@ -34,6 +37,15 @@ class Drawing(NamedTuple):
     target: Path
     size: tuple[int, int]
     pieces: Sequence[Piece]
+
+
+def written_files(form: str, out: Path, targets: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The files that hold the polygons of all images, and those of each target."""
+    if form in _OF_ALL:
+        return [out / _OF_ALL[form]], []
+    if form == "yolo":
+        return [out / _YOLO], [out / "labels" / f"{target.relative_to(out)}.txt" for target in targets]
+    return [], [target.with_name(f"{target.name}{_EACH[form]}") for target in targets]
 
 
 def write_polygons(
@@ -73,7 +85,7 @@ def _coco(out: Path, drawings: Iterable[Drawing], classes: Sequence[ClassInfo]) 
                 }
             )
     categories = [{"id": c.id + 1, "name": c.name, "supercategory": ""} for c in classes]
-    path = out / "annotations.json"
+    path = out / _OF_ALL["coco"]
     write_text(path, json.dumps({"images": images, "categories": categories, "annotations": annotations}) + "\n")
     return [path]
 
@@ -88,8 +100,8 @@ def _yolo(out: Path, drawings: Iterable[Drawing], classes: Sequence[ClassInfo]) 
             lines.append(" ".join([str(piece.label), *(f"{share:.6g}" for share in shares.ravel())]))
         name = drawing.target.relative_to(out)
         write_text(out / "labels" / name.parent / f"{name.name}.txt", "".join(f"{line}\n" for line in lines))
-    path = out / "data.yaml"
-    about = {"train": "images", "val": "images", "names": {c.id: c.name for c in classes}}
+    path = out / _YOLO
+    about = {"train": "images", "names": {c.id: c.name for c in classes}}
     write_text(path, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
     return [path]
 
@@ -137,7 +149,7 @@ def _cvat(out: Path, drawings: Iterable[Drawing], classes: Sequence[ClassInfo]) 
             points = ";".join(f"{x:.2f},{y:.2f}" for x, y in keyholed(piece))
             about = {"label": classes[piece.label].name, "source": "auto", "occluded": "0", "z_order": "0"}
             ElementTree.SubElement(image, "polygon", {**about, "points": points})
-    path = out / "annotations.xml"
+    path = out / _OF_ALL["cvat"]
     ElementTree.indent(root)
     write_text(path, '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n")
     return [path]

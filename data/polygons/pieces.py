@@ -37,7 +37,7 @@ def pieces(labels: NDArray[np.uint8], wanted: Collection[int], simplify: float =
         simplify: how far outlines may be moved to need fewer points, in pixels: corners are left out that enclose less
             than its square. Neighbours are simplified alike, and neither overlap nor part (Visvalingam and Whyatt 1993,
             on coverages). 0: exactly around the pixels.
-        smallest: regions of fewer pixels are left out.
+        smallest: regions of fewer pixels are left out, and holes are filled.
 
     Raises:
         SegtoolError: rasterio or shapely is not installed.
@@ -51,7 +51,9 @@ def pieces(labels: NDArray[np.uint8], wanted: Collection[int], simplify: float =
         # Points at each pixel: simplifying needs those of a neighbour that ends in the middle of a straight line.
         outlines = shapely.coverage_simplify(shapely.segmentize(outlines, 1.0), simplify)
     chosen = [i for i, value in enumerate(values) if value in wanted and pixels[i] >= smallest]
-    return [piece for i in chosen for piece in _as_pieces(outlines[i], int(values[i]), int(pixels[i]), shapely)]
+    return [
+        piece for i in chosen for piece in _as_pieces(outlines[i], int(values[i]), int(pixels[i]), smallest, shapely)
+    ]
 
 
 def _outlines(labels: NDArray[np.uint8], shapely: ModuleType) -> tuple[Any, NDArray[np.int64]]:
@@ -62,11 +64,12 @@ def _outlines(labels: NDArray[np.uint8], shapely: ModuleType) -> tuple[Any, NDAr
     return np.array(polygons, object), np.array([value for _, value in found], np.int64)
 
 
-def _as_pieces(polygon: Any, label: int, pixels: int, shapely: ModuleType) -> Iterator[Piece]:
+def _as_pieces(polygon: Any, label: int, pixels: int, smallest: int, shapely: ModuleType) -> Iterator[Piece]:
     """One piece; simplified shapes may fall apart at points where a region touches itself."""
     for part in shapely.get_parts(polygon):
         if part.geom_type == "Polygon" and not part.is_empty and part.area > 0:
-            holes = tuple(_points(ring) for ring in part.interiors)
+            rings = (ring for ring in part.interiors if shapely.Polygon(ring).area >= min(smallest, pixels))
+            holes = tuple(_points(ring) for ring in rings)
             yield Piece(label, _points(part.exterior), holes, pixels)
 
 

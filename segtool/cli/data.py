@@ -1,5 +1,6 @@
 """segtool data"""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from segtool.cli.options import check_suffix, echo, progress_bar
 from segtool.cli.rank import command as rank_command
 
 if TYPE_CHECKING:
+    from segtool.data import SegmentationDataset
     from segtool.data.checks.inspection import Inspection
     from segtool.data.statistics import Statistics
 
@@ -29,18 +31,16 @@ def command() -> None:
 
 @command.command("check")
 @_spec
-@click.option("--split", "splits", multiple=True, default=("train", "val"), show_default=True)
+@click.option("--split", "splits", multiple=True, help="[default: train and val]")
 def check(spec: str, splits: tuple[str, ...]) -> None:
     """Read every image and mask, and list all that is wrong or looks wrong.
 
     Exits with 1 if there are problems. Warnings are about what may be meant.
     """
-    from segtool.data import open_dataset
     from segtool.data.checks.inspection import Inspection, shared_pictures
 
     found: list[Inspection] = []
-    for split in splits:
-        dataset = open_dataset(spec, split, complete=False)
+    for split, dataset in _opened(spec, splits, ("train", "val"), complete=False).items():
         with progress_bar(f"checking {split}") as progress:
             inspection = Inspection(dataset, split.startswith("train"), progress)
         for trained in found:
@@ -53,6 +53,32 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
     echo(said + (f", {_counted(warnings, 'warning')}" if warnings else ""))
     if problems:
         sys.exit(1)
+
+
+def _opened(
+    spec: str, given: tuple[str, ...], usual: tuple[str, ...], complete: bool
+) -> "dict[str, SegmentationDataset]":
+    """The splits that the user names; otherwise those of the usual ones that there are.
+
+    Raises:
+        SegtoolError: there is none, or one of those that the user names is not there.
+    """
+    from segtool.data import open_dataset
+    from segtool.data.splits import NoSuchSplit
+
+    found, missing = {}, []
+    for split in given or usual:
+        try:
+            found[split] = open_dataset(spec, split, complete=complete)
+        except NoSuchSplit as error:
+            if given:
+                raise
+            missing.append(error)
+    if not found:
+        raise missing[0]
+    for absent in missing:
+        echo(f"there is no split {absent.split}")
+    return found
 
 
 def _counted(number: int, thing: str) -> str:
@@ -162,10 +188,28 @@ def init(path: Path, images: str | None, masks: str | None) -> None:
         raise SegtoolError("there is one already", where=path / FILE, mend=f"segtool data check folder:{path}")
     found = guess(path, images, masks)
     echo(found.words)
+    for remark in found.remarks:
+        echo(remark)
     if found.text:
         write_text(path / FILE, found.text)
         echo(f"written: {path / FILE}")
-    echo(f"now: segtool data check {found.spec}")
+    _say_next(found.spec)
+
+
+def _say_next(spec: str) -> None:
+    """The next command, which is `split` where nothing says what is trained on."""
+    from segtool.data import open_dataset
+    from segtool.data.splits import NoSuchSplit
+    from segtool.errors import SegtoolError
+
+    command = "check"
+    try:
+        open_dataset(spec, "train", complete=False)
+    except NoSuchSplit:
+        command = "split"
+    except SegtoolError:
+        pass  # check says it
+    echo(f"now: segtool data {command} {shlex.quote(spec)}")
 
 
 @command.command("split")
@@ -194,23 +238,23 @@ def split(spec: str, val: float, test: float | None, by: str, seed: int) -> None
     for name, places in dealt.items():
         echo(f"{name}: {_counted(len(places), 'image')}")
     echo(f"written: {path}")
-    echo(f"now: segtool data check {spec}")
+    echo(f"now: segtool data check {shlex.quote(spec)}")
 
 
 @command.command("convert")
 @_spec
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, default=("train", "val"), show_default=True)
+@click.option("--split", "splits", multiple=True, help="[default: train, val and test]")
 def convert(spec: str, out: Path, splits: tuple[str, ...]) -> None:
     """Write any dataset as a folder: OUT/SPLIT/images, OUT/SPLIT/masks and OUT/classes.yaml, whole or not at all."""
-    from segtool.data import open_dataset
     from segtool.data.convert import convert as write
 
-    opened = {split: open_dataset(spec, split) for split in splits}
+    opened = _opened(spec, splits, ("train", "val", "test"), complete=True)
+    given = opened if "train" not in opened else ()
     with progress_bar("converting") as progress:
         write(opened, out, progress)
     echo(f"{sum(map(len, opened.values()))} images written to {out}")
-    echo(f"now: segtool data check folder:{out}")
+    echo(f"now: segtool data check {shlex.quote(f'folder:{out}')}" + "".join(f" --split {s}" for s in given))
 
 
 @command.command("download")

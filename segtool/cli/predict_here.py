@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtool.cli.options import echo, progress_bar
+from segtool.cli.predict_polygons import check_names
 from segtool.cli.predict_polygons import write as write_polygons
 from segtool.errors import SegtoolError
 
@@ -53,7 +54,9 @@ def run_here(
     if described:
         from segtool.data.pseudo import check_describable
 
-        check_describable(entries[0], out)
+        check_describable(entries[0], out, [(task.source, task.target) for task in found.images])
+    if polygons is not None:
+        check_names(polygons, out, found.images, entries, resume)
     predictor, card = open_model(model, backend=backend)
     predict = in_batches(predictor) if tiles is None else _in_tiles(predictor, tiles, threshold is not None)
     if threshold is not None:

@@ -63,10 +63,40 @@ def check_installed() -> None:
     shapely_api()
 
 
-def write(polygons: Polygons, out: Path, tasks: Sequence["Task"], entries: Sequence[Path], card: "ModelCard") -> None:
-    """The polygons of all masks, of every class but one that is called background."""
-    from segtool.data.polygons import write_polygons
+def check_names(polygons: Polygons, out: Path, tasks: Sequence["Task"], entries: Sequence[Path], resume: bool) -> None:
+    """Before hours of work: whether the files can be written without harm.
 
+    Raises:
+        SegtoolError: a tool could not tell two images apart; or there are polygons already, which somebody may have
+            corrected since.
+    """
+    from segtool.data.polygons import written_files
+    from segtool.errors import SegtoolError
+
+    seen: dict[str, Path] = {}
+    for task in tasks:
+        name = _relative(task.source, entries)
+        if name in seen:
+            where = f"{seen[name]}, {task.source}"
+            raise SegtoolError(f"two images are called {name}", where=where, mend="segment one folder at a time")
+        seen[name] = task.source
+        if not name.isprintable() or (polygons.form == "yolo" and task.target.name != task.source.stem):
+            mend = "rename it: the tool goes by the name"
+            raise SegtoolError(f"--format {polygons.form} cannot name the image", where=task.source, mend=mend)
+    of_all, each = written_files(polygons.form, out, [task.target for task in tasks])
+    there = next((path for path in (*of_all, *(() if resume else each)) if path.exists()), None)
+    if there is not None:
+        mend = "polygons are not overwritten, as they may be corrected: move it away, or choose another --out"
+        raise SegtoolError("there are polygons already", where=there, mend=mend)
+
+
+def write(polygons: Polygons, out: Path, tasks: Sequence["Task"], entries: Sequence[Path], card: "ModelCard") -> None:
+    """The polygons of all masks that have none yet, of every class but one that is called background."""
+    from segtool.data.polygons import write_polygons, written_files
+
+    _, each = written_files(polygons.form, out, [task.target for task in tasks])
+    if each:  # what is there stays as it is
+        tasks = [task for task, path in zip(tasks, each, strict=True) if not path.exists()]
     with progress_bar("writing polygons") as progress:
         drawings = _drawings(polygons, tasks, entries, card, progress)
         written = write_polygons(polygons.form, out, drawings, card.classes)  # type: ignore[arg-type]  # click knows them

@@ -169,6 +169,6 @@ def test_bad_results_of_label_studio(tmp_path, result, line):
 
 def test_bad_files_of_label_studio(tmp_path):
     spec = studio(tmp_path, [])
-    assert "the image of a task is missing" in said(studio(tmp_path, [], "/data/gone.png"))[0]
+    assert "a listed image is missing" in said(studio(tmp_path, [], "/data/gone.png"))[0]
     (tmp_path / "export.json").write_text('[{"image": "0.png"}]')
     assert "export as JSON, not as JSON-MIN" in said(spec)[0]

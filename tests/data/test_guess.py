@@ -82,8 +82,8 @@ def test_what_cannot_be_told_is_asked(tmp_path):
         save(tmp_path / "labels" / f"{i:03d}.png", labels_of(i))
     done = segtool("data", "init", str(tmp_path))
     assert done.exit_code == 2
-    assert "2 ways to read it, labels/{stem}, masks/{stem}" in done.output
-    assert "say which: --masks 'labels/{stem}'" in done.output
+    assert "2 ways to read it: labels/{stem}, masks/{stem}" in done.output
+    assert "say which: --images 'images/{stem}' --masks 'labels/{stem}'" in done.output
     assert not (tmp_path / "classes.yaml").exists()
     assert segtool("data", "init", str(tmp_path), "--masks", "masks/{stem}").exit_code == 0
     again = segtool("data", "init", str(tmp_path))

@@ -104,6 +104,36 @@ def test_polygons_of_a_run_that_was_stopped(tiny_onnx, photos, tmp_path):
     assert (out / "annotations.json").read_text() == first
 
 
+def test_corrected_polygons_are_not_overwritten(tiny_onnx, photos, tmp_path):
+    out = tmp_path / "out"
+    predict(tiny_onnx, photos, out, "--format", "labelme")
+    corrected = out / "0.json"
+    corrected.write_text(corrected.read_text().replace('"shapes"', '"corrected": true, "shapes"'))
+    text = corrected.read_text()
+    (out / "1.json").unlink()
+    done = segtool("predict", tiny_onnx, photos, "--out", out, "--format", "labelme", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there are polygons already" in done.stderr
+    predict(tiny_onnx, photos, out, "--format", "labelme", "--resume")
+    assert corrected.read_text() == text
+    assert (out / "1.json").is_file()
+
+
+def test_images_that_a_tool_cannot_tell_apart(tiny_onnx, photos, tmp_path):
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "0.png").write_bytes((photos / "0.png").read_bytes())
+    done = segtool("predict", tiny_onnx, photos, again, "--out", "out", "--format", "coco", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "two images are called 0.png" in done.stderr
+    Image.open(again / "0.png").save(again / "0.jpg")
+    for options in (("--format", "yolo"), ("--threshold", "0.5")):
+        done = segtool("predict", tiny_onnx, again, "--out", "out", *options, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "rename it" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_polygons_and_ray(tiny_onnx, photos, tmp_path):
     options = ("--address", "local", "--format", "coco")
     done = segtool("predict", tiny_onnx, photos, "--out", tmp_path / "out", *options, cwd=tmp_path)

@@ -1,5 +1,7 @@
 """Which images of a folder are which split: drawn, or listed."""
 
+from segtool.data import open_dataset
+
 from .descriptions import TRUTH, describe, names, photo, refused, save
 
 
@@ -49,3 +51,50 @@ def test_lists_of_names(tmp_path):
     refused(spec, "unknown split: vall .did you mean val", "vall")
     (tmp_path / "val.txt").unlink()
     refused(spec, "no such file: .*val.txt", "val")
+
+
+def test_a_line_means_the_name_before_the_stem(tmp_path):
+    for folder in ("", "b"):
+        for i in (1, 2):
+            photo(tmp_path / "images" / folder / f"{i}.png", i)
+            save(tmp_path / "masks" / folder / f"{i}.png", TRUTH)
+    layout = 'images: "images/**/{stem}"\nmasks: "masks/**/{stem}"\nsplit: {train: train.txt, val: val.txt}'
+    spec = describe(tmp_path, layout)
+    (tmp_path / "train.txt").write_text("1\n2\n")
+    (tmp_path / "val.txt").write_text("b/1\nb/2\n")
+    assert (names(spec, "train"), names(spec, "val")) == (["1", "2"], ["b/1", "b/2"])
+    (tmp_path / "train.txt").write_text("1.png\n")  # two images are called so
+    refused(spec, "a line names several images: .*b/1.png")
+
+
+def test_images_in_no_list_are_told(tmp_path):
+    film(tmp_path, 2, 2)
+    spec = describe(tmp_path, 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {train: train.txt, val: val.txt}')
+    (tmp_path / "train.txt").write_text("film0_000\nfilm0_001\n")
+    (tmp_path / "val.txt").write_text("film1_000\n")
+    (doubt,) = open_dataset(spec, "train").doubts
+    assert (doubt.what, doubt.where) == ("an image is in none of the lists of splits", "film1_001")
+    assert open_dataset(spec, "val").doubts == []
+
+
+def test_a_large_film_is_not_taken_for_a_small_share(tmp_path):
+    for i, frames in enumerate((30, 3, 3, 3, 3)):
+        for j in range(frames):
+            photo(tmp_path / "images" / f"film{i}_{j:03d}.png", i)
+            save(tmp_path / "masks" / f"film{i}_{j:03d}.png", TRUTH)
+    for seed in range(6):
+        layout = f'images: "images/{{stem}}"\nmasks: "masks/{{stem}}"\nsplit: {{val: 0.15, seed: {seed}}}'
+        assert len(names(describe(tmp_path, layout), "val")) == 6
+    spec = describe(tmp_path, 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {val: 0.5}')
+    (doubt,) = open_dataset(spec, "val").doubts
+    assert doubt.what.endswith(" of 42 images are drawn, where 0.5 of them were asked for")
+
+
+def test_names_of_roboflow_are_of_one_film(tmp_path):
+    for i in range(4):
+        for j in range(3):
+            name = f"film{i}_{j:04d}_jpg.rf.{i * 7919 + j:032x}"
+            photo(tmp_path / "images" / f"{name}.png", i)
+            save(tmp_path / "masks" / f"{name}.png", TRUTH)
+    spec = describe(tmp_path, 'images: "images/{stem}"\nmasks: "masks/{stem}"\nsplit: {val: 0.25}')
+    assert len({name.split("_")[0] for name in names(spec, "val")}) == 1
