@@ -30,6 +30,13 @@ def feature_scale(spatial_sigma: float, color_sigma: float) -> Scales:
     return x, y, r, g, b
 
 
+def lattice_periods(spatial_sigma: float) -> tuple[float, float]:
+    """After how many pixels to the right, and down, the lattice repeats: it moves onto itself where all coordinates of
+    a vertex change by multiples of 6."""
+    x, y, *_ = feature_scale(spatial_sigma, 1.0)
+    return CORNERS / x, CORNERS / y
+
+
 @dataclass(frozen=True)
 class KeyPacking:
     """How a vertex is packed into one int64: mixed radix over its coordinates, then its remainder.

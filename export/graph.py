@@ -12,18 +12,18 @@ INPUT = "image"
 class DeployedGraph(nn.Module):
     """image uint8 [N,H,W,3] RGB to labels uint8 [N,H,W], confidence float32 [N,H,W], with a CRF unary_labels uint8
     [N,H,W], with a contextual and a dense CRF context_labels uint8 [N,H,W], and, if asked for, probabilities float32
-    [N,C,H,W]."""
+    [N,C,H,W] and the logits before the dense CRF, float32 [N,C,H,W]."""
 
-    def __init__(self, segmenter: Segmenter, probabilities: bool = False) -> None:
+    def __init__(self, segmenter: Segmenter, probabilities: bool = False, logits: bool = False) -> None:
         super().__init__()
-        self.segmenter, self.probabilities = segmenter.eval(), probabilities
+        self.segmenter, self.probabilities, self.logits = segmenter.eval(), probabilities, logits
 
     @property
     def output_names(self) -> list[str]:
         """Names of what forward returns, in order."""
         names = ["labels", "confidence"]
         names += ["unary_labels"] * self._has_crf + ["context_labels"] * self._has_both
-        return names + ["probabilities"] * self.probabilities
+        return names + ["probabilities"] * self.probabilities + ["logits"] * self.logits
 
     @property
     def _has_crf(self) -> bool:
@@ -42,7 +42,8 @@ class DeployedGraph(nn.Module):
             outputs.append(_bytes(logits.unary.argmax(1)))
         if self._has_both:
             outputs.append(_bytes(logits.contextual.argmax(1)))
-        return (*outputs, probabilities) if self.probabilities else tuple(outputs)
+        outputs += [probabilities] * self.probabilities + [logits.contextual] * self.logits
+        return tuple(outputs)
 
 
 def _bytes(labels: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ def export_onnx(
     iterations: int | None = None,
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
+    logits: bool = False,
     fp16: bool = False,
     int8: Calibration | None = None,
     crf: bool = True,
@@ -52,6 +53,7 @@ def export_onnx(
         iterations: mean-field iterations of the dense CRF; the card's own when not given.
         size: fixed (height, width); dynamic when not given.
         probabilities: also output all class probabilities.
+        logits: also output what the dense CRF starts from, which maps need: their tiles are blended before it.
         fp16: network and potentials in float16; mean field has float32 in any case.
         int8: the network in 8 bits, by Q/DQ nodes.
         crf: False leaves the dense CRF out, for engines that cannot run it; the labels are then those before it.
@@ -76,7 +78,8 @@ def export_onnx(
     if fp16:
         halve(segmenter)
         card = card.model_copy(update={"precision": "float16"})
-    model = _traced(segmenter, len(card.classes), probabilities, size)
+    graph = DeployedGraph(PlaceholderSegmenter(segmenter, len(card.classes)), probabilities, logits)
+    model = _traced(graph, segmenter, card, size)
     if card.crf is not None:
         model.functions.extend(function_bodies(card.crf))
         if not any(o.domain == DOMAIN for o in model.opset_import):
@@ -89,16 +92,15 @@ def export_onnx(
     return card
 
 
-def _traced(segmenter: Segmenter, classes: int, probabilities: bool, size: tuple[int, int] | None) -> ModelProto:
+def _traced(graph: DeployedGraph, segmenter: Segmenter, card: ModelCard, size: tuple[int, int] | None) -> ModelProto:
     dim = torch.export.Dim
     dims: Dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
     height, width = size or (96, 64)
     # Batch 2: a batch of one would be taken for a constant.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    graph = DeployedGraph(PlaceholderSegmenter(segmenter, classes), probabilities)
     translations = translation_table() | network.translations()
     model = trace(graph, [example], [dims], inputs=[INPUT], outputs=graph.output_names, translations=translations)
-    fill_placeholder(model, segmenter, classes)
+    fill_placeholder(model, segmenter, len(card.classes))
     tidied = tidy(model)
     tidied.producer_name = "segtool"
     return tidied

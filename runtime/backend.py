@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
 
+LOGITS = "logits"  # an output that only some exported models have
 Outputs = dict[str, NDArray[Any]]
 
 
@@ -30,8 +31,10 @@ class Backend(Protocol):
         card: the model card.
         size: height and width that it takes; None for any.
         concurrency: calls of `run` at once that are faster than one after the other.
+        has_logits: whether `logits` can be called.
     """
 
+    has_logits: bool
     name: str
     card: ModelCard
     size: tuple[int | None, int | None]
@@ -50,6 +53,14 @@ class Backend(Protocol):
 
         Raises:
             SegtoolError: it cannot be run; out of memory, for one. The backend stays usable.
+        """
+        ...
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the dense CRF starts from, float32 [N,C,H,W], of a batch uint8 [N,H,W,3]; the CRF is not run.
+
+        Raises:
+            SegtoolError: it cannot be run.
         """
         ...
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
@@ -57,6 +58,27 @@ class Model:
             raise SegtoolError("images of one batch must have one size", where=sizes, mend="run them one at a time")
         outputs = self.backend.run(np.stack(arrays))
         return [_prediction(outputs, i) for i in range(len(arrays))]
+
+    def logits(self, image: ImageLike) -> NDArray[np.float32]:
+        """What the dense CRF starts from, float32 [C,H,W]; of a model without one, what its labels are the largest of.
+
+        Raises:
+            SegtoolError: the model was not exported with `--logits`; no image, or not of the model's fixed size.
+        """
+        self.check_logits()
+        array = as_image(image)
+        self.check(array)
+        return self.backend.logits(array[None])[0]
+
+    def check_logits(self) -> None:
+        """Whether the model gives logits.
+
+        Raises:
+            SegtoolError: it was not exported with `--logits`.
+        """
+        if not self.backend.has_logits:
+            mend = "segtool export RUN --logits writes one that does, for ONNX Runtime"
+            raise SegtoolError("the model does not give logits", where=self.backend.name, mend=mend)
 
     def on_device(self, images: Any) -> DeviceOutputs:
         """Segments a batch that is where the model runs, and leaves the outputs there.

@@ -15,7 +15,7 @@ from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.crf.library import library_path
 from segtool.errors import SegtoolError, SegtoolWarning
 from segtool.integrity import onnx_is_intact
-from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
+from segtool.runtime.backend import LOGITS, DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
 Device = Literal["cpu", "cuda"]
@@ -81,7 +81,9 @@ class OnnxRuntimeBackend:
         self.size = (height, width)
         kernels = "native library" if self.native else "function bodies"
         self.name = f"ONNX Runtime {device.upper()}, {kernels}"
-        self._outputs = [output.name for output in self.session.get_outputs()]
+        names = [output.name for output in self.session.get_outputs()]
+        self._outputs = [name for name in names if name != LOGITS]
+        self.has_logits = LOGITS in names
 
     def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """See `Backend`."""
@@ -95,6 +97,16 @@ class OnnxRuntimeBackend:
         except Exception as error:  # as above
             raise SegtoolError(f"ONNX Runtime failed ({_first_line(error)})", where=f"images {images.shape}") from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Backend`."""
+        options = ort.RunOptions()
+        options.only_execute_path_to_fetches = True  # not the CRF behind them
+        try:
+            found: NDArray[np.float32] = self.session.run([LOGITS], {"image": images}, options)[0]
+        except Exception as error:  # as above
+            raise SegtoolError(f"ONNX Runtime failed ({_first_line(error)})", where=f"images {images.shape}") from error
+        return found
 
     def run_on_device(self, images: Any) -> DeviceOutputs:
         """See `Backend`."""

@@ -31,6 +31,7 @@ class TensorRTBackend:
     """
 
     concurrency = SLOTS
+    has_logits = False
 
     def __init__(self, path: Path) -> None:
         self.record: EngineRecord = read_record(path)
@@ -57,6 +58,10 @@ class TensorRTBackend:
             _outputs_of(trt, self._engine),
         )
         self._slots = Slots(self._execution)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Engines give none."""
+        raise SegtoolError("an engine gives no logits", where=self.name, mend="use the .onnx file")
 
     def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """See `Backend`."""

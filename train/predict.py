@@ -41,6 +41,11 @@ class TorchPredictor:
         return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1], *between)
 
     @torch.inference_mode()
+    def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the dense CRF starts from, float32 [C,H,W]; without one, what the labels are the largest of."""
+        return self._before_crf(self._pixels(image))[1][0].float().cpu().numpy()
+
+    @torch.inference_mode()
     def labels_by_kernel(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         """What the labels [H,W] would be if the dense CRF had only one of its kernels; empty without a dense CRF."""
         if self.segmenter.crf is None:

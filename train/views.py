@@ -5,13 +5,14 @@ of the logits: the CRF comes once, on that.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segtool.train.config.views import Views
+from segtool.windows import spans, weights
 
 Network = Callable[[Tensor], Tensor]  # [N,3,H,W] to logits [N,C,H,W]
 
@@ -52,34 +53,20 @@ def _scaled_back(network: Network, image: Tensor, scale: float, views: Views) ->
 
 
 def _slide(network: Network, image: Tensor, views: Views) -> Tensor:
-    """Probabilities of an image, window by window; where windows overlap, the nearer its middle a pixel is, the more a
-    window counts."""
+    """Probabilities of an image, window by window, blended as `segtool.windows.weights` says; maps are, too."""
     height, width = image.shape[2:]
     if views.window == 0 or max(height, width) <= views.window:
         return network(image).softmax(1)
-    sums, weights = torch.zeros(()), torch.zeros(())
-    for rows in _places(height, views):
-        for columns in _places(width, views):
-            probabilities = network(image[:, :, rows, columns]).softmax(1)
+    rows, columns = (spans(side, views.window, views.window - views.stride) for side in (height, width))
+    sums, total = torch.zeros(()), torch.zeros(())
+    for row, down in zip(rows, weights(rows), strict=True):
+        for column, across in zip(columns, weights(columns), strict=True):
+            place = slice(row.start, row.stop), slice(column.start, column.stop)
+            probabilities = network(image[:, :, *place]).softmax(1)
             if sums.ndim == 0:
                 sums = probabilities.new_zeros(*probabilities.shape[:2], height, width)
-                weights = probabilities.new_zeros(height, width)
-            weight = _ramp(probabilities.shape[2], sums)[:, None] * _ramp(probabilities.shape[3], sums)
-            sums[:, :, rows, columns] += weight * probabilities
-            weights[rows, columns] += weight
-    return sums / weights
-
-
-def _places(side: int, views: Views) -> Iterator[slice]:
-    """Windows along one side; the last ends where the image does."""
-    for start in range(0, max(side - views.window, 0) + views.stride, views.stride):
-        first = max(0, min(start, side - views.window))
-        yield slice(first, min(first + views.window, side))
-        if first + views.window >= side:
-            return
-
-
-def _ramp(size: int, like: Tensor) -> Tensor:
-    """1, 2, ..., 2, 1."""
-    up = torch.arange(1, size + 1, dtype=like.dtype, device=like.device)
-    return torch.minimum(up, up.flip(0))
+                total = probabilities.new_zeros(height, width)
+            weight = torch.from_numpy(down[:, None] * across).to(sums)
+            sums[:, :, *place] += weight * probabilities
+            total[place] += weight
+    return sums / total

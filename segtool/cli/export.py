@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=click.IntRange(1), help="Mean-field iterations.  [default: the model's own]")
 @click.option("--size", metavar="HxW", help="Fix the image size.  [default: any size]")
 @click.option("--probabilities", is_flag=True, help="Also output all class probabilities.")
+@click.option("--logits", is_flag=True, help="Also output what the CRF starts from, for predict --map.")
 @click.option("--no-crf", is_flag=True, help="Leave the dense CRF out, for engines that cannot run it.")
 @click.option("--fp16", is_flag=True, help="Network and potentials in half precision; mean field stays in float32.")
 @click.option("--int8", is_flag=True, help="The network in 8 bits; needs --calibrate.")
@@ -47,6 +48,7 @@ def command(
     iterations: int | None,
     size: str | None,
     probabilities: bool,
+    logits: bool,
     no_crf: bool,
     fp16: bool,
     int8: bool,
@@ -71,6 +73,7 @@ def command(
         iterations=iterations,
         size=fixed,
         probabilities=probabilities,
+        logits=logits,
         fp16=fp16,
         int8=calibration,
         crf=not no_crf,

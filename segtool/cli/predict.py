@@ -16,6 +16,7 @@ from segtool.cli.options import (
     share_of_cores,
 )
 from segtool.cli.predict_here import run_here
+from segtool.cli.predict_map import default_tiles, parse_bands, run_map
 from segtool.cli.predict_polygons import Polygons, check_installed, polygon_options
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _OVERLAP = 128  # of tiles, pixels
 @click.option(
     "--overlap", type=click.IntRange(0), help="Overlap of tiles, in pixels.  [default: 128, or a quarter of a tile]"
 )
+@click.option("--map", "as_map", is_flag=True, help="Read images in windows, of any size, and write GeoTIFFs.")
+@click.option("--bands", metavar="R,G,B", help="With --map: the bands of the file that the network is to see.")
 @click.option("--frames", is_flag=True, help="Also write a mask for each frame of a video.")
 @click.option(
     "--threshold",
@@ -55,6 +58,8 @@ def command(
     batch: int,
     tile: str | None,
     overlap: int | None,
+    as_map: bool,
+    bands: str | None,
     frames: bool,
     threshold: float | None,
     form: str | None,
@@ -79,6 +84,11 @@ def command(
     --format writes polygons of all classes but background: OUT/annotations.json (coco) or annotations.xml (cvat), or a
     file for each image (labelme, geojson, and yolo with data.yaml).
 
+    --map takes images that are larger than memory. OUT/PATH/NAME.tif is a GeoTIFF of class ids with the image's place
+    on earth, and void where it has no data. Tiles (1024x1024, overlapping by 256, unless --tile says otherwise) are
+    blended before the CRF sees them, so that there are no seams. MODEL is a run folder, or a file of segtool export
+    --logits.
+
     --resume goes on where a run was stopped: results stay that are whole, of the same model and options, and of a file
     that has not changed.
 
@@ -90,6 +100,12 @@ def command(
     polygons = None if form is None else Polygons(form, simplify, smallest)
     if polygons is not None:
         _check_polygons(address)
+    if as_map or bands is not None:
+        _check_map(as_map, address, form, frames, batch)
+        entries = [Path(image) for image in images]
+        tiles = tiles or default_tiles()
+        run_map(model, backend, entries, Path(out), tiles, parse_bands(bands), resume, threshold)
+        return
     if address is not None:
         from segtool.runtime.bulk.job import Plan
 
@@ -110,6 +126,16 @@ def command(
         return
     entries = [Path(image) for image in images]
     run_here(model, backend, entries, Path(out), batch, tiles, frames, resume, threshold, polygons)
+
+
+def _check_map(as_map: bool, address: str | None, form: str | None, frames: bool, batch: int) -> None:
+    from segtool.errors import SegtoolError
+
+    if not as_map:
+        raise SegtoolError("--bands needs --map")
+    given = {"--address": address, "--format": form, "--frames": frames, "--batch": batch > 1}
+    for option in (option for option, value in given.items() if value):
+        raise SegtoolError(f"--map does not go with {option}", mend="leave one of them out")
 
 
 def _check_polygons(address: str | None) -> None:

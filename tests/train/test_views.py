@@ -49,11 +49,12 @@ def test_every_window_has_the_size_asked_for_and_all_pixels_are_seen():
 
 
 def test_overlapping_windows_are_blended_by_distance_from_their_ends():
-    image = torch.zeros(1, 3, 4, 6)
-    seen = view_logits(placed, image, Views(4, 2)).exp()[0, 0, 0]
-    p = torch.linspace(-2, 2, 4).mul(2).sigmoid()
-    expected = torch.stack([p[0], p[1], (2 * p[2] + p[0]) / 3, (p[3] + 2 * p[1]) / 3, p[2], p[3]])
-    torch.testing.assert_close(seen, expected)
+    """Of four columns that two windows see, the outer ones are one window's, the inner ones both's."""
+    image = torch.zeros(1, 3, 8, 12)
+    seen = view_logits(placed, image, Views(8, 4)).exp()[0, 0, 0]
+    p = torch.linspace(-2, 2, 8).mul(2).sigmoid()
+    both = torch.stack([p[4], 0.75 * p[5] + 0.25 * p[1], 0.25 * p[6] + 0.75 * p[2], p[3]])
+    torch.testing.assert_close(seen, torch.cat([p[:4], both, p[4:]]))
 
 
 def test_mirrored_view_is_the_mean_of_both():

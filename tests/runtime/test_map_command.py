@@ -1,0 +1,109 @@
+"""`segtool predict --map` with the exported file and in PyTorch, on GeoTIFFs and on plain images."""
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+from segtool.data import open_dataset
+from segtool.runtime import load
+
+from ..command_line import segtool
+from .test_maps import geotiff
+
+
+@pytest.fixture(scope="module")
+def with_logits(once, tiny_run):
+    """The tiny run, exported with logits."""
+    from segtool.export.onnx_export import export_onnx
+
+    folder = once("tiny_logits", lambda out: export_onnx(tiny_run, out / "model.onnx", logits=True))
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def image():
+    dataset = open_dataset("synthetic:96", "val")
+    return np.concatenate([np.concatenate([dataset.load(2 * i + j).image for j in range(2)], 1) for i in range(2)])
+
+
+def predict(cwd, *arguments, code=0):
+    done = segtool("predict", *arguments, cwd=cwd)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def labels_of(path):
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def test_logits_are_what_the_crf_starts_from(with_logits, tiny_onnx, image):
+    model = load(with_logits)
+    logits = model.logits(image)
+    assert logits.shape == (len(model.card.classes), *image.shape[:2])
+    np.testing.assert_array_equal(logits.argmax(0), load(tiny_onnx)(image).unary_labels)
+    assert model(image).probabilities is None
+
+
+def test_one_tile_is_the_model_itself(with_logits, tiny_run, tmp_path, image):
+    (tmp_path / "maps" / "sub").mkdir(parents=True)
+    geotiff(tmp_path / "maps" / "a.tif", image)
+    Image.fromarray(image).save(tmp_path / "maps" / "sub" / "b.png")
+    (tmp_path / "maps" / "note.txt").touch()
+    said = predict(tmp_path, with_logits, "maps", "--out", "out", "--map")
+    assert "2 of 2 maps written to out (1 other file left alone: note.txt)" in said
+    expected = load(with_logits)(image).labels
+    for name in ("a.tif", "sub/b.tif"):
+        assert (labels_of(tmp_path / "out" / name) == expected).mean() >= 0.9999
+    with rasterio.open(tmp_path / "out" / "a.tif") as file:
+        assert file.crs == "EPSG:32633"
+    predict(tmp_path, tiny_run, "maps/a.tif", "--out", "torch", "--map")
+    assert (labels_of(tmp_path / "torch" / "a.tif") == expected).mean() >= 0.9999
+
+
+def test_maps_are_resumed(with_logits, tmp_path, image):
+    geotiff(tmp_path / "a.tif", image)
+    predict(tmp_path, with_logits, "a.tif", "--out", "out", "--map")
+    first = (tmp_path / "out" / "a.tif").stat().st_mtime_ns
+    assert "1 of them before" in predict(tmp_path, with_logits, "a.tif", "--out", "out", "--map", "--resume")
+    assert (tmp_path / "out" / "a.tif").stat().st_mtime_ns == first
+    other = ("--threshold", "0.9", "--tile", "96x96", "--overlap", "32")
+    assert "before" not in predict(tmp_path, with_logits, "a.tif", "--out", "out", "--map", "--resume", *other)
+    assert (labels_of(tmp_path / "out" / "a.tif") == 255).any()
+
+
+def test_bands_are_chosen(with_logits, tmp_path, image):
+    geotiff(tmp_path / "a.tif", np.concatenate([image[..., ::-1], image[..., :1]], 2), alpha="no")
+    predict(tmp_path, with_logits, "a.tif", "--out", "out", "--map", "--bands", "3,2,1")
+    assert (labels_of(tmp_path / "out" / "a.tif") == load(with_logits)(image).labels).mean() >= 0.9999
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--bands", "1,2,3"], "--bands needs --map"),
+        (["--map", "--bands", "1,2"], "--bands must be three numbers: 1,2"),
+        (["--map", "--bands", "1,2,9"], "the file has the bands 1..3; three of them"),
+        (["--map", "--format", "coco"], "--map does not go with --format"),
+        (["--map", "--address", "local"], "--map does not go with --address"),
+        (["--map", "--tile", "64x64", "--overlap", "64"], "cannot overlap by 64"),
+    ],
+)
+def test_options_that_do_not_go_together(with_logits, tmp_path, image, options, said):
+    geotiff(tmp_path / "a.tif", image)
+    assert said in predict(tmp_path, with_logits, "a.tif", "--out", "out", *options, code=2)
+
+
+def test_a_model_without_logits_and_a_broken_map(tiny_onnx, with_logits, tmp_path, image):
+    geotiff(tmp_path / "a.tif", image)
+    (tmp_path / "b.tif").write_text("hello")
+    said = predict(tmp_path, tiny_onnx, "a.tif", "--out", "out", "--map", code=2)
+    assert "the model does not give logits" in said
+    assert "segtool export RUN --logits" in said
+    assert not (tmp_path / "out").exists()
+    said = predict(tmp_path, with_logits, "a.tif", "b.tif", "--out", "out", "--map", code=2)
+    assert "1 of 2 maps written to out" in said
+    assert "not an image that is read in windows: b.tif" in said
+    said = predict(tmp_path, with_logits, "a.tif", "--out", ".", "--map", code=2)
+    assert "would overwrite an image" in said
