@@ -100,6 +100,14 @@ def tiny_onnx(tiny_run: Path) -> Path:
     return tiny_run / "model.onnx"
 
 
+@pytest.fixture(scope="session")
+def with_logits(once: Callable[[str, Callable[[Path], object]], Path], tiny_run: Path) -> Path:
+    """The tiny run, exported with logits."""
+    from segtool.export.onnx_export import export_onnx
+
+    return once("tiny_logits", lambda out: export_onnx(tiny_run, out / "model.onnx", logits=True)) / "model.onnx"
+
+
 @pytest.fixture
 def browser(tmp_path):
     """Headless Chromium."""

@@ -96,3 +96,40 @@ def test_eval(tiny_onnx, tmp_path):
                 Image.open(path).load()
     finished(command, tmp_path)
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["images"] == 40
+
+
+def test_convert(tmp_path, photo):
+    """The folder is there with all that belongs to it, or not at all."""
+    random, count = Random(8), 150
+    for i in range(count):
+        for part, pixels in (("images", np.roll(photo, i, axis=1)), ("masks", (photo[..., 0] > 150).astype(np.uint8))):
+            path = tmp_path / "in" / part / f"{i:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    layout = "images: 'images/{stem}'\nmasks: 'masks/{stem}'\n"
+    (tmp_path / "in" / "classes.yaml").write_text(f"classes: [dark, light]\n{layout}")
+    command = ["data", "convert", "folder:in", "out", "--split", "all"]
+    start = time.monotonic()
+    finished(command, tmp_path)
+    whole = time.monotonic() - start
+    kills = 0
+    while kills < 4 * MANY:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        kills += killed(command, tmp_path, random.uniform(0.3, 1.0) * whole)
+        if (tmp_path / "out").exists():
+            assert len(visible(tmp_path / "out")) == 2 * count + 1
+
+
+def test_maps(with_logits, tmp_path, photo):
+    random = Random(9)
+    Image.fromarray(np.tile(photo, (6, 6, 1))).save(tmp_path / "map.tif")
+    command = ["predict", with_logits, "map.tif", "--out", "out", "--map", "--tile", "256x256"]
+    start = time.monotonic()
+    finished(command, tmp_path)
+    whole = time.monotonic() - start
+    expected = (tmp_path / "out" / "map.tif").read_bytes()
+    kills = 0
+    while kills < 3 * MANY:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        kills += killed(command, tmp_path, random.uniform(0.4, 1.0) * whole)
+        assert all(path.read_bytes() == expected for path in visible(tmp_path / "out")) or not kills

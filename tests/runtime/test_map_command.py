@@ -13,15 +13,6 @@ from .test_maps import geotiff
 
 
 @pytest.fixture(scope="module")
-def with_logits(once, tiny_run):
-    """The tiny run, exported with logits."""
-    from segtool.export.onnx_export import export_onnx
-
-    folder = once("tiny_logits", lambda out: export_onnx(tiny_run, out / "model.onnx", logits=True))
-    return folder / "model.onnx"
-
-
-@pytest.fixture(scope="module")
 def image():
     dataset = open_dataset("synthetic:96", "val")
     return np.concatenate([np.concatenate([dataset.load(2 * i + j).image for j in range(2)], 1) for i in range(2)])
