@@ -84,7 +84,8 @@ def check_names(polygons: Polygons, out: Path, tasks: Sequence["Task"], entries:
             mend = "rename it: the tool goes by the name"
             raise SegtoolError(f"--format {polygons.form} cannot name the image", where=task.source, mend=mend)
     of_all, each = written_files(polygons.form, out, [task.target for task in tasks])
-    there = next((path for path in (*of_all, *(() if resume else each)) if path.exists()), None)
+    corrected = () if resume and each else of_all  # data.yaml of yolo says the same again
+    there = next((path for path in (*corrected, *(() if resume else each)) if path.exists()), None)
     if there is not None:
         mend = "polygons are not overwritten, as they may be corrected: move it away, or choose another --out"
         raise SegtoolError("there are polygons already", where=there, mend=mend)
