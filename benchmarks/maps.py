@@ -54,14 +54,14 @@ def measure(model: Path, path: Path, out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures maps of a quarter, half and the whole side."""
+    """Measures maps of an eighth, a quarter and the whole of the side."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--model", type=Path, required=True, help="a file of segtool export --logits")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for side in (arguments.side // 8, arguments.side // 2, arguments.side):
+        for side in (arguments.side // 8, arguments.side // 4, arguments.side):
             path = Path(folder) / f"{side}.tif"
             write_map(path, side)
             found = measure(arguments.model, path, Path(folder) / "out")

@@ -202,7 +202,7 @@ def group_of(member: Member, by: str) -> str:
 
 def _listed(members: Sequence[Member], path: Path) -> Chosen:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError as error:
         raise SegtoolError("no such file", where=path, mend="it lists the images of a split, one a line") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -211,14 +211,15 @@ def _listed(members: Sequence[Member], path: Path) -> Chosen:
     chosen: dict[int, None] = {}
     missing = []
     for line in lines:
-        found = next((way[line.removeprefix("./")] for way in ways if line.removeprefix("./") in way), [])
+        written = (line, line.strip(), line.strip().removeprefix("./"))
+        found = next((way[text] for text in written for way in ways if text in way), [])
         if len(found) > 1:
             names = ", ".join(members[place].path for place in found[:3])
             raise SegtoolError(
                 f"a line names several images: {names}", where=f"{path}: {line}", mend="write their paths"
             )
         chosen |= dict.fromkeys(found)
-        missing += [] if found else [line]
+        missing += [] if found else [line.strip()]
     return Chosen([*chosen], missing)
 
 

@@ -72,8 +72,11 @@ class Job:
     frames: bool = False
 
 
-def tasks_of(entries: Sequence[Path], out: Path) -> Tasks:
+def tasks_of(entries: Sequence[Path], out: Path, *, check: bool = True) -> Tasks:
     """The images and videos among files, in folders and below them; `out` may be one of those below.
+
+    Args:
+        check: whether masks and overlays would overwrite an image.
 
     Raises:
         SegtoolError: results would lie among the images, or one would overwrite an image.
@@ -95,7 +98,8 @@ def tasks_of(entries: Sequence[Path], out: Path) -> Tasks:
     # A video's frames get a folder of its name.
     folders = {parent.relative_to(out).as_posix() for task in pictures for parent in _folders_below(out, task.target)}
     tasks = Tasks(pictures, _tasks(videos, out, folders), others)
-    _check_overwriting(tasks)
+    if check:
+        _check_overwriting(tasks)
     return tasks
 
 

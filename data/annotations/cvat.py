@@ -149,7 +149,7 @@ def _mask(element: ElementTree.Element, label: str, where: str, notes: Notes) ->
         counts = np.array((element.get("rle") or "").split(","), np.int64)
     except (ValueError, OverflowError):
         counts = np.array([-1], np.int64)
-    if box is None or (counts < 0).any() or counts.sum() != box[2] * box[3]:
+    if box is None or ((counts < 0) | (counts > 1e12)).any() or counts.sum() != box[2] * box[3]:
         notes.problem("a mask of run lengths that do not fill its box", where, "export it again")
         return None
     top, left, height, width = map(int, box)

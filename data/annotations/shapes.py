@@ -178,8 +178,9 @@ def runs(counts: NDArray[np.int64], height: int, width: int, where: object) -> N
     Raises:
         SegtoolError: they are negative, or do not fill the image.
     """
-    if (counts < 0).any() or counts.sum() != height * width:
-        what = f"run lengths of {counts.sum()} pixels for {height}x{width}"
+    fits = not ((counts < 0) | (counts > height * width)).any() and counts.sum() == height * width
+    if not fits:  # a sum of 64 bits may wrap around
+        what = f"run lengths that do not fill {height}x{width} pixels"
         raise SegtoolError(what, where=where, mend="the mask must have its image's size")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts)
 

@@ -85,7 +85,7 @@ def _of_ids(seen: Contents, names: Names) -> Classes:
     infos = _infos(_different([name for _, name in kept]), [seen.palette.get(value) for value, _ in kept])
     if voided:
         remarks.append(f"{_VALUE_OF_VOID} is taken for void")
-    if [value for value, _ in kept] == [*range(len(kept))]:
+    if [value for value, _ in kept] == [*range(len(kept))] and not void:
         return Classes(infos, {}, remarks)
     ids = {value: info.name for (value, _), info in zip(kept, infos, strict=True)}
     void += [_VALUE_OF_VOID] * voided

@@ -101,6 +101,8 @@ def _yolo(out: Path, drawings: Iterable[Drawing], classes: Sequence[ClassInfo]) 
         name = drawing.target.relative_to(out)
         write_text(out / "labels" / name.parent / f"{name.name}.txt", "".join(f"{line}\n" for line in lines))
     path = out / _YOLO
+    if path.exists():  # by now it may name more than we know
+        return []
     about = {"train": "images", "names": {c.id: c.name for c in classes}}
     write_text(path, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
     return [path]

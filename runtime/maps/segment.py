@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,10 @@ from segtool.crf.geometry import lattice_periods
 from segtool.crf.refine import refine
 from segtool.prediction import VOID
 from segtool.runtime.maps.blending import Blended, Logits, Source
-from segtool.runtime.tiles import Tiles, check_tiles
+from segtool.runtime.tiles import Tiles
 from segtool.windows import Span, spans_from
 
-_BUDGET = 600 << 20  # bytes that the CRF of a window may take
+_BUDGET = 600 << 20  # bytes that the CRF of a window may take, unless a window must be larger to be of use
 _REACH = 3.0  # standard deviations of the widest kernel that a window sees beyond what it decides
 _FARTHEST = 384  # pixels; of wider kernels the rest hardly matters any more
 _SMALLEST = 256  # pixels that a window decides at least, along each side
@@ -41,6 +42,7 @@ def segment_map(
     card: ModelCard,
     source: Source,
     tiles: Tiles,
+    folder: Path,
     progress: Progress = lambda done, total: None,
     threads: int = 0,
 ) -> Iterator[Part]:
@@ -51,19 +53,20 @@ def segment_map(
 
     Args:
         logits: of an image uint8 [h,w,3] those before any dense CRF, float32 [C,h,w].
+        folder: for the answers to tiles that do not fit into memory: those of about two rows of tiles.
         threads: of the CRF; 0: see `segtool.crf.native`.
 
     Raises:
-        SegtoolError: tiles that do not overlap as they should, or a part that cannot be read.
+        SegtoolError: tiles that do not overlap as they should, a part that cannot be read, or no room in the folder.
     """
-    check_tiles(tiles)
-    field = Blended(logits, source, tiles, card.input.stride)
+    field = Blended(logits, source, tiles, card.input.stride, folder)
     halo = 0 if card.crf is None else reach_of(card.crf)
     side = window_side(len(card.classes), halo)
     periods = (1.0, 1.0) if card.crf is None else lattice_periods(card.crf.bilateral_alpha)
     rows = crf_windows(source.height, side, halo, periods[1])
     columns = crf_windows(source.width, side, halo, periods[0])
     for done, (row, column) in enumerate((r, c) for r in rows for c in columns):
+        field.forget_above(row.start)
         yield _part(field, card, source, row, column, threads)
         progress(done + 1, len(rows) * len(columns))
 
@@ -79,7 +82,9 @@ def crf_windows(length: int, side: int, halo: int, period: float) -> list[Span]:
     They begin where the bilateral kernel's lattice repeats, so that it lies on the image as if there were one window:
     what it approximates depends a little on where a pixel lies in its cells.
     """
-    step = max(1, int((side - 2 * halo) / period)) * period
+    step = float(side - 2 * halo)
+    if step >= period:
+        step = int(step / period) * period
     starts = [0]
     while starts[-1] + side < length:
         starts.append(round(len(starts) * step))
@@ -89,9 +94,9 @@ def crf_windows(length: int, side: int, halo: int, period: float) -> list[Span]:
 def window_side(classes: int, halo: int) -> int:
     """The side of a window, pixels: what the CRF's memory allows, and enough to decide something.
 
-    A pixel takes 48 bytes of the lattice, 24 of images, and 16 for each class.
+    A pixel takes 48 bytes of the lattice, 24 of images, and 40 for each class.
     """
-    return max(_SMALLEST + 2 * halo, int(math.sqrt(_BUDGET / (72 + 16 * classes))))
+    return max(_SMALLEST + 2 * halo, int(math.sqrt(_BUDGET / (72 + 40 * classes))))
 
 
 def _part(field: Blended, card: ModelCard, source: Source, row: Span, column: Span, threads: int) -> Part:

@@ -16,7 +16,7 @@ from segtool.cli.options import (
     share_of_cores,
 )
 from segtool.cli.predict_here import run_here
-from segtool.cli.predict_map import default_tiles, parse_bands, run_map
+from segtool.cli.predict_map import parse_bands, run_map
 from segtool.cli.predict_polygons import Polygons, check_installed, polygon_options
 
 if TYPE_CHECKING:
@@ -103,7 +103,6 @@ def command(
     if as_map or bands is not None:
         _check_map(as_map, address, form, frames, batch)
         entries = [Path(image) for image in images]
-        tiles = tiles or default_tiles()
         run_map(model, backend, entries, Path(out), tiles, parse_bands(bands), resume, threshold)
         return
     if address is not None:

@@ -1,13 +1,22 @@
 """segtool predict --map: images in windows, with their place on earth."""
 
+import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segtool.cli.options import echo, progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from segtool.card import ModelCard
-    from segtool.runtime import BackendName, Tiles
+    from segtool.images import RGB
+    from segtool.runtime import BackendName, Model, Tiles
     from segtool.runtime.local import Task
     from segtool.runtime.maps.blending import Logits
 
@@ -23,13 +32,6 @@ class MapJob(NamedTuple):
     bands: tuple[int, ...] | None
     threshold: float | None
     origin: str
-
-
-def default_tiles() -> "Tiles":
-    """Of maps, unless the user says otherwise."""
-    from segtool.runtime import Tiles
-
-    return Tiles(_TILE, _TILE, _OVERLAP)
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
@@ -53,7 +55,7 @@ def run_map(
     backend: "BackendName",
     entries: list[Path],
     out: Path,
-    tiles: "Tiles",
+    tiles: "Tiles | None",
     bands: tuple[int, ...] | None,
     resume: bool,
     threshold: float | None,
@@ -71,13 +73,14 @@ def run_map(
     from segtool.sources import left_alone, no_images
 
     rasterio_api()
-    found = tasks_of(entries, out)
+    found = tasks_of(entries, out, check=False)
     if not found.images:
         raise no_images(", ".join(map(str, entries)), found.others)
     predictor, card = open_model(model, backend=backend)
+    logits, tiles = _logits_of(predictor, tiles)
     origin = origin_of(weights_of(model), tiles, False, threshold) + f" map {bands}"
-    job = MapJob(predictor.logits, card, tiles, bands, threshold, origin)  # type: ignore[attr-defined]  # both have it
-    _check_logits(predictor)
+    job = MapJob(logits, card, tiles, bands, threshold, origin)
+    _check_targets(found.images)
     ensure_folder(out)
     left = [task for task in found.images if not (resume and _is_done(task, job))]
     failed: list[SegtoolError] = []
@@ -101,12 +104,48 @@ def run_map(
         raise failed[-1]
 
 
-def _check_logits(predictor: object) -> None:
-    """Before anything is written."""
-    from segtool.runtime import Model
+def _logits_of(predictor: Any, tiles: "Tiles | None") -> "tuple[Logits, Tiles]":
+    """What gives logits, and the tiles that it takes.
 
-    if isinstance(predictor, Model):
-        predictor.check_logits()
+    Raises:
+        SegtoolError: a model that gives none, or takes one size alone that is not the tiles'.
+    """
+    from segtool.errors import SegtoolError
+    from segtool.runtime import Model, Tiles
+
+    if not isinstance(predictor, Model):  # PyTorch
+        return predictor.logits, tiles or Tiles(_TILE, _TILE, _OVERLAP)
+    predictor.check_logits()
+    height, width = predictor.backend.size
+    if height is None or width is None:
+        return predictor.logits, tiles or Tiles(_TILE, _TILE, _OVERLAP)
+    if tiles is not None and (tiles.height, tiles.width) != (height, width):
+        raise SegtoolError("the model takes one size alone", where="--tile", mend=f"--tile {height}x{width}")
+    return partial(_continued, predictor, height, width), tiles or Tiles(height, width, min(height, width) // 4)
+
+
+def _continued(model: "Model", height: int, width: int, image: "RGB") -> "NDArray[np.float32]":
+    """The logits of an image that is smaller than the model's size: continued by its mirror image, and cut again."""
+    import numpy as np
+
+    down, right = height - image.shape[0], width - image.shape[1]
+    whole = np.pad(image, [(0, down), (0, right), (0, 0)], "symmetric") if down or right else image
+    return model.logits(whole)[:, : image.shape[0], : image.shape[1]]
+
+
+def _check_targets(tasks: "Sequence[Task]") -> None:
+    """Before hours of work: whether a map would take the place of an image, or of a file that is not segtool's.
+
+    Raises:
+        SegtoolError: one would.
+    """
+    from segtool.errors import SegtoolError
+    from segtool.runtime.maps.geotiff import is_map_of_ours
+
+    sources = {os.path.realpath(task.source) for task in tasks}
+    for target in map(_target, tasks):
+        if os.path.realpath(target) in sources or (target.exists() and not is_map_of_ours(target)):
+            raise SegtoolError("the result would overwrite an image", where=target, mend="choose another --out")
 
 
 def _target(task: "Task") -> Path:
@@ -122,17 +161,19 @@ def _is_done(task: "Task", job: MapJob) -> bool:
 
 
 def _segment(task: "Task", job: MapJob) -> None:
-    from segtool.errors import SegtoolError
+    from segtool.files import ensure_folder
     from segtool.runtime.local import note_of
     from segtool.runtime.maps import segment_map
     from segtool.runtime.maps.geotiff import opened, write_labels
     from segtool.runtime.maps.segment import void_where
 
     note, target = note_of(job.origin, task.source), _target(task)
-    if target.resolve() == task.source.resolve():
-        raise SegtoolError("the result would overwrite an image", where=target, mend="choose another --out")
-    with opened(task.source, job.bands) as source, progress_bar(task.source.name) as progress:
-        parts = segment_map(job.logits, job.card, source, job.tiles, progress)
+    ensure_folder(target.parent)
+    with (
+        opened(task.source, job.bands) as source,
+        progress_bar(task.source.name) as progress,
+        TemporaryDirectory(prefix=".segtool-", dir=target.parent) as folder,
+    ):
+        parts = segment_map(job.logits, job.card, source, job.tiles, Path(folder), progress)
         voided = (void_where(part, source.missing(part.rows, part.columns), job.threshold) for part in parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
         write_labels(target, source, voided, job.card.colors, note)

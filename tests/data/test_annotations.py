@@ -70,9 +70,10 @@ BAD = [
     ((3, [[1, 2, 34, 4, 5, 9]]), "a polygon reaches beyond its image, and is cut"),
     ((3, {"size": [4, 4], "counts": "04"}), "a mask of run lengths that fits no image"),
     ((3, {"size": [H, W], "counts": "\u00ff"}), "a mask of run lengths that fits no image"),
-    ((3, {"size": [H, W], "counts": [5, 3]}), "run lengths of 8 pixels for 20x30"),
-    ((3, {"size": [H, W], "counts": [-5, 605]}), "run lengths of"),
+    ((3, {"size": [H, W], "counts": [5, 3]}), "run lengths that do not fill 20x30 pixels"),
+    ((3, {"size": [H, W], "counts": [-5, 605]}), "run lengths that do not fill"),
     ((3, {"size": [H, W], "counts": "o" * 99}), "fits no image"),
+    ((3, {"size": [H, W], "counts": [2**62] * 4 + [600]}), "run lengths that do not fill"),
 ]
 
 

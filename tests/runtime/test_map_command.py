@@ -96,5 +96,32 @@ def test_a_model_without_logits_and_a_broken_map(tiny_onnx, with_logits, tmp_pat
     said = predict(tmp_path, with_logits, "a.tif", "b.tif", "--out", "out", "--map", code=2)
     assert "1 of 2 maps written to out" in said
     assert "not an image that is read in windows: b.tif" in said
-    said = predict(tmp_path, with_logits, "a.tif", "--out", ".", "--map", code=2)
-    assert "would overwrite an image" in said
+
+
+def test_maps_never_take_the_place_of_images(with_logits, tmp_path, image):
+    for folder in ("scenes", "in", "out/k"):
+        (tmp_path / folder).mkdir(parents=True)
+    geotiff(tmp_path / "scenes" / "a.tif", image)
+    before = (tmp_path / "scenes" / "a.tif").read_bytes()
+    Image.fromarray(image).save(tmp_path / "scenes" / "a.jpg")
+    Image.fromarray(image).save(tmp_path / "scenes" / "b.png")
+    for name in ("a.tif", "a.jpg"):
+        said = predict(tmp_path, with_logits, f"scenes/{name}", "--out", "scenes", "--map", code=2)
+        assert "would overwrite an image" in said
+    assert (tmp_path / "scenes" / "a.tif").read_bytes() == before
+    predict(tmp_path, with_logits, "scenes/b.png", "--out", "scenes", "--map")
+    predict(tmp_path, with_logits, "scenes/b.png", "--out", "scenes", "--map")  # its own map may be written again
+
+
+def test_a_model_of_one_size(tiny_run, tmp_path, image):
+    from segtool.export.onnx_export import export_onnx
+
+    export_onnx(tiny_run, tmp_path / "fixed.onnx", logits=True, size=(64, 96))
+    for name, size in (("a", (150, 170)), ("b", (40, 300)), ("c", (65, 97))):
+        Image.fromarray(np.ascontiguousarray(np.tile(image, (1, 2, 1))[: size[0], : size[1]])).save(
+            tmp_path / f"{name}.png"
+        )
+    predict(tmp_path, "fixed.onnx", "a.png", "b.png", "c.png", "--out", "out", "--map")
+    assert labels_of(tmp_path / "out" / "b.tif").shape == (40, 300)
+    said = predict(tmp_path, "fixed.onnx", "a.png", "--out", "out", "--map", "--tile", "64x64", code=2)
+    assert "the model takes one size alone: --tile (--tile 64x96)" in said

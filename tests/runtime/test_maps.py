@@ -14,10 +14,10 @@ from segtool.crf.layer import DenseCRF
 from segtool.crf.refine import refine
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
+from segtool.runtime.maps import blending, segment_map
 from segtool.runtime.maps import segment as segment_module
-from segtool.runtime.maps import segment_map
 from segtool.runtime.maps.geotiff import note_of_map, opened, write_labels
-from segtool.runtime.maps.segment import Part, crf_windows, void_where
+from segtool.runtime.maps.segment import crf_windows, void_where
 from segtool.runtime.tiles import Tiles
 from segtool.windows import spans, weights
 
@@ -93,22 +93,28 @@ def whole(parts, shape):
 
 
 @pytest.mark.parametrize("tiles", [Tiles(256, 256, 176), Tiles(320, 320, 176), Tiles(296, 376, 192)])
-def test_tiles_leave_no_seams(image, network, tiles, monkeypatch):
-    """The CRF's windows are small, too: several in each direction."""
+def test_tiles_leave_no_seams(image, network, tiles, monkeypatch, tmp_path):
+    """The CRF's windows are small, too: several in each direction; no tile stays in memory, and each is run once."""
     monkeypatch.setattr(segment_module, "_BUDGET", 1)
+    monkeypatch.setattr(blending, "_KEPT", 0)
     for crf in (None, crf_card()):
+        calls = []
+        counted = lambda pixels, calls=calls: calls.append(1) or network(pixels)  # noqa: E731
         once = network(image)
         expected = (once if crf is None else refine(once, image, crf)).argmax(0)
         assert len(np.unique(expected)) > 2
-        found = whole(segment_map(network, card(crf), Array(image), tiles), image.shape[:2])
+        found = whole(segment_map(counted, card(crf), Array(image), tiles, tmp_path), image.shape[:2])
+        assert len(calls) == len(spans(400, tiles.height, tiles.overlap, 8)) * len(
+            spans(520, tiles.width, tiles.overlap, 8)
+        )
         assert (found == expected).mean() >= (0.9999 if crf is None else 0.999)
 
 
-def test_windows_see_the_lattice_as_one(image, network, monkeypatch):
+def test_windows_see_the_lattice_as_one(image, network, monkeypatch, tmp_path):
     """Of one field: only the CRF is cut."""
     expected = refine(network(image), image, crf_card()).argmax(0)
     monkeypatch.setattr(segment_module, "_BUDGET", 1)
-    found = whole(segment_map(network, card(crf_card()), Array(image), Tiles(1000, 1000, 0)), image.shape[:2])
+    found = whole(segment_map(network, card(crf_card()), Array(image), Tiles(1000, 1000, 0), tmp_path), image.shape[:2])
     assert (found == expected).mean() >= 0.999
     assert len(crf_windows(image.shape[0], 256 + 84, 42, 23.3)) > 1
 
@@ -148,9 +154,10 @@ def test_a_map_keeps_its_place(tmp_path, image, network):
     image = image.copy()
     image[:50, :70] = 0
     path = geotiff(tmp_path / "map.tif", image, nodata=0)
+    (tmp_path / "tiles").mkdir()
     with opened(path) as source:
         np.testing.assert_array_equal(source.read(slice(100, 200), slice(30, 90)), image[100:200, 30:90])
-        parts = segment_map(network, card(), source, Tiles(256, 256, 176))
+        parts = segment_map(network, card(), source, Tiles(256, 256, 176), tmp_path / "tiles")
         voided = (void_where(part, source.missing(part.rows, part.columns), 0.3) for part in parts)
         write_labels(tmp_path / "out.tif", source, voided, [c.color for c in CLASSES], "a note")
     with rasterio.open(tmp_path / "out.tif") as file, rasterio.open(path) as given:
@@ -165,7 +172,7 @@ def test_a_map_keeps_its_place(tmp_path, image, network):
     assert (labels == expected).mean() > 0.999
     assert (labels[:50, :70] == 255).all()
     assert note_of_map(tmp_path / "out.tif") == "a note"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "out.tif"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "out.tif", "tiles"]
 
 
 def test_bands_of_a_map(tmp_path, image):
@@ -181,31 +188,16 @@ def test_bands_of_a_map(tmp_path, image):
             pass
 
 
-def test_maps_that_cannot_be_read(tmp_path, image):
-    (tmp_path / "a.tif").write_text("hello")
-    (tmp_path / "a.vrt").write_text("<VRTDataset rasterXSize='1' rasterYSize='1'/>")  # names other files
-    deep = geotiff(tmp_path / "b.tif", image.astype(np.uint16))
-    for path, said in (
-        (tmp_path / "a.tif", "not an image that is read in windows"),
-        (tmp_path / "a.vrt", "not an image that is read in windows"),
-        (tmp_path / "none.tif", "cannot read the file"),
-        (deep, "an image of uint16"),
-    ):
-        with pytest.raises(SegtoolError, match=said), opened(path):
-            pass
-    path = geotiff(tmp_path / "c.tif", image, compress="deflate")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 4 : len(data) // 2] = b"\xff" * (len(data) // 2 - len(data) // 4)
-    path.write_bytes(data)
-    with pytest.raises(SegtoolError, match="a part of the image cannot be read: .*c.tif, rows"), opened(path) as source:
-        source.read(slice(0, 400), slice(0, 520))
+def test_windows_of_any_width_cover_an_image():
+    for side, halo, period in ((1024, 384, 1152.0), (340, 42, 23.3), (340, 42, 40.3), (600, 100, 400.0)):
+        found = crf_windows(3000, side, halo, period)
+        assert (found[0].first, found[-1].last) == (0, 3000)
+        for one, two in itertools.pairwise(found):
+            assert one.last == two.first
+            assert one.last <= one.stop - halo
+            assert two.first >= two.start + halo
 
 
-def test_nothing_is_left_of_a_map_that_fails(tmp_path, image):
-    def parts():
-        yield Part(slice(0, 10), slice(0, 10), np.zeros((10, 10), np.uint8), np.ones((10, 10), np.float32))
-        raise SegtoolError("enough")
-
-    with opened(geotiff(tmp_path / "map.tif", image)) as source, pytest.raises(SegtoolError, match="enough"):
-        write_labels(tmp_path / "out.tif", source, parts(), [], "")
-    assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
+def test_tiles_smaller_than_the_stride(image, network, tmp_path):
+    with pytest.raises(SegtoolError, match="tiles of 4x64: --tile .8 at least, the network's stride"):
+        next(segment_map(network, card(), Array(image), Tiles(4, 64, 0), tmp_path))
