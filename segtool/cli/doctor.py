@@ -12,8 +12,8 @@ from segtool.errors import SegtoolError
 
 _PACKAGES = (
     "segtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "segmentation-models-pytorch",
-    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "ray", "av", "pillow-heif", "cuda-core",
-    "tensorrt",
+    "timm", "lightning", "transformers", "onnx", "onnxscript", "gradio", "ray", "av", "pillow-heif", "pycocotools",
+    "rasterio", "shapely", "cuda-core", "tensorrt",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def examine() -> list[Finding]:
         "serving": (_serving, "pip install 'segtool[serve]'"),
         "video": (_video, "pip install 'segtool[video]'"),
         "HEIC": (_heic, "pip install 'segtool[heic]'"),
+        "polygons and maps": (_data, "pip install 'segtool[data]'"),
     }
     found = []
     for name, (check, mend) in checks.items():
@@ -159,6 +160,15 @@ def _video() -> str:
     import av
 
     return f"PyAV {av.__version__}"
+
+
+def _data() -> str:
+    import pycocotools.mask  # noqa: F401  (installed, or this says what is missing)
+    import rasterio
+    import shapely
+
+    gdal = rasterio.__gdal_version__
+    return f"pycocotools, shapely {shapely.__version__}, rasterio {rasterio.__version__} (GDAL {gdal})"
 
 
 def _heic() -> str:
