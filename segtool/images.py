@@ -164,7 +164,7 @@ def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     allowed = _most_pixels() if most is None else most
     if width * height > allowed:
         what = f"an image of {height}x{width} has more than {allowed / 1e6:.1f} million pixels"
-        more = f", or segtool --max-pixels {width * height} ..." if most is None else ""
+        more = f", or segtool --max-pixels {width * height} ..., or predict --map" if most is None else ""
         raise TooManyPixels(what, where=where, mend=f"scale it down{more}")
 
 
