@@ -1,5 +1,6 @@
 """Several datasets as one: what is trained on beside the training split."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -67,7 +68,7 @@ class JoinedDataset(SegmentationDataset):
         return self._datasets[number].file_doubts(place)
 
     def _place(self, index: int) -> tuple[int, int]:
-        number = next(i for i, end in enumerate(self._ends) if index < end)
+        number = bisect_right(self._ends, index)
         return number, index - (self._ends[number] - len(self._datasets[number]))
 
 

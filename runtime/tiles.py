@@ -1,7 +1,6 @@
 """Images that are larger than what a model or the memory takes: in tiles that overlap."""
 
-import itertools
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime.inputs import ImageLike, as_image
+from segtool.windows import Span, spans
 
 
 class Tiles(NamedTuple):
@@ -39,15 +39,6 @@ def check_tiles(tiles: Tiles) -> None:
             where="overlap",
             mend="less than the tile's sides",
         )
-
-
-class _Span(NamedTuple):
-    """One tile along one side: it reads start..stop, and its answer is kept in first..last."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
 
 
 def predict_tiled(
@@ -81,9 +72,7 @@ def predict_tiled(
 def _stitched(
     model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles, only: Container[str]
 ) -> Prediction:
-    rows, columns = (
-        list(_spans(side, tile, tiles.overlap)) for side, tile in zip(image.shape, tiles[:2], strict=False)
-    )
+    rows, columns = (spans(side, tile, tiles.overlap) for side, tile in zip(image.shape, tiles[:2], strict=False))
     if len(rows) == len(columns) == 1:
         return model(image)
     whole: dict[str, NDArray] = {}
@@ -106,22 +95,10 @@ def _continued(image: NDArray[np.uint8], model: Any) -> NDArray[np.uint8]:
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric") if any(missing) else image
 
 
-def _paste(whole: NDArray, part: NDArray, row: _Span, column: _Span) -> None:
+def _paste(whole: NDArray, part: NDArray, row: Span, column: Span) -> None:
     inside = (
         ...,
         slice(row.first - row.start, row.last - row.start),
         slice(column.first - column.start, column.last - column.start),
     )
     whole[..., row.first : row.last, column.first : column.last] = part[inside]
-
-
-def _spans(side: int, tile: int, overlap: int) -> Iterator[_Span]:
-    """Tiles of one size along a side; the last is moved back to end with it."""
-    if side <= tile:
-        yield _Span(0, side, 0, side)
-        return
-    starts = [*range(0, side - tile, tile - overlap), side - tile]
-    # A seam lies in the middle of what both tiles have seen.
-    seams = [0, *((a + tile + b) // 2 for a, b in itertools.pairwise(starts)), side]
-    for start, first, last in zip(starts, seams, seams[1:], strict=False):
-        yield _Span(start, start + tile, first, last)

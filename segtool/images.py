@@ -25,6 +25,8 @@ LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker proc
 _ROWS = 256  # that are converted at a time
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
+ORIENTATION = 0x0112  # of EXIF; 1 is upright
+TURNS_SIDES = (5, 6, 7, 8)
 _BYTES = "the image that was sent"
 _counting, _inside = Lock(), 0
 _pillows: int | None = None
@@ -199,6 +201,12 @@ def _on_black(image: Image.Image) -> RGB:
         black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
         found[top : top + _ROWS] = np.asarray(Image.alpha_composite(black, strip).convert("RGB"))
     return found
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) once it is turned as EXIF says."""
+    turned = image.getexif().get(ORIENTATION, 1) in TURNS_SIDES
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def has_alpha(image: Image.Image) -> bool:

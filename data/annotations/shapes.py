@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
+from segtool.extras import needed
 
 Outline = NDArray[np.float64]
 Bitmap = Callable[[int, int], NDArray[np.bool_]]
 _FARTHEST = 2  # sides of the image that an outline may reach beyond it; what draws it takes time by its length
 _CORNERS = 128  # of an ellipse that is drawn as a polygon
-INSTALL = "pip install 'segtool[data]'"
 
 
 class Shape(NamedTuple):
@@ -160,16 +160,8 @@ def area_of(compact: Compact) -> int:
 
 
 def mask_api() -> ModuleType:
-    """pycocotools.mask.
-
-    Raises:
-        SegtoolError: it is not installed.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise SegtoolError("polygons need pycocotools", mend=INSTALL) from error
-    return mask
+    """pycocotools.mask, or the error that says how to install it."""
+    return needed("pycocotools.mask", "polygons", "data")
 
 
 def runs(counts: NDArray[np.int64], height: int, width: int, where: object) -> NDArray[np.bool_]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from segtool.data.annotations.dataset import open_annotated
 from segtool.data.annotations.files import SPLIT_WORDS, split_words
@@ -20,11 +19,10 @@ from segtool.data.registry import register_dataset
 from segtool.data.splits import no_such_split
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
-from segtool.images import opened_image
+from segtool.images import opened_image, upright_size
 from segtool.sources import find
 
 _FILES = ("data.yaml", "data.yml", "dataset.yaml")
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: turned by a right angle
 
 
 @register_dataset("yolo")
@@ -145,12 +143,6 @@ def _size(image: Path, notes: Notes) -> tuple[int, int] | None:
     except SegtoolError as error:
         notes.problems.append(error)
         return None
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) once it is turned as EXIF says."""
-    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _shapes(path: Path, labels: list[str], size: tuple[int, int], notes: Notes) -> Iterator[Shape]:

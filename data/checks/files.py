@@ -6,10 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from segtool.data.checks.findings import Finding
-from segtool.images import has_alpha, opened_image
+from segtool.images import ORIENTATION, TURNS_SIDES, has_alpha, opened_image
 
-_ORIENTATION = 0x0112  # of EXIF; 1 is upright
-_TURNS_SIDES = (5, 6, 7, 8)
 _TRANSLUCENT = 0.5  # share of pixels
 
 
@@ -27,8 +25,8 @@ def image_doubts(path: Path) -> Iterator[Finding]:
 
 def _turned(image: Image.Image) -> Iterator[tuple[str, str]]:
     """A mask that is not turned as its image has the wrong size, unless the turn keeps the size."""
-    turn = image.getexif().get(_ORIENTATION, 1)
-    if turn in (2, 3, 4) or (turn in _TURNS_SIDES and image.width == image.height):
+    turn = image.getexif().get(ORIENTATION, 1)
+    if turn in (2, 3, 4) or (turn in TURNS_SIDES and image.width == image.height):
         yield "images are turned as their EXIF says, masks are not", "segtool data show draws both; remove the EXIF tag"
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from segtool.data.base import SegmentationDataset
 from segtool.data.described import open_described
 from segtool.data.description import FILE, read_description
-from segtool.data.guess import guess
 from segtool.data.pairs import require_folder
 from segtool.data.registry import register_dataset
 from segtool.errors import SegtoolError
@@ -25,6 +24,8 @@ def open_folder(root: Path | None, split: str) -> SegmentationDataset:
 
 def _advice(folder: Path) -> str:
     """What to do about a folder without a description, going by what it holds."""
+    from segtool.data.guess import guess  # rarely needed, and much to load
+
     try:
         found = guess(folder)
     except SegtoolError as error:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.errors import SegtoolError
+from segtool.extras import needed
 
 Outline = NDArray[np.float64]
 
@@ -77,27 +77,11 @@ def _points(ring: Any) -> Outline:
     return np.asarray(ring.coords, np.float64)[:-1]
 
 
-def features_api() -> Any:
-    """rasterio.features.
-
-    Raises:
-        SegtoolError: it is not installed.
-    """
-    try:
-        from rasterio import features
-    except ImportError as error:
-        raise SegtoolError("polygons need rasterio", mend="pip install 'segtool[data]'") from error
-    return features
+def features_api() -> ModuleType:
+    """rasterio.features, or the error that says how to install it."""
+    return needed("rasterio.features", "polygons", "data")
 
 
 def shapely_api() -> ModuleType:
-    """shapely.
-
-    Raises:
-        SegtoolError: it is not installed.
-    """
-    try:
-        import shapely
-    except ImportError as error:
-        raise SegtoolError("polygons need shapely", mend="pip install 'segtool[data]'") from error
-    return shapely
+    """shapely, or the error that says how to install it."""
+    return needed("shapely", "polygons", "data")

@@ -1,7 +1,7 @@
 """Images larger than memory: read and written in windows, one answer without seams.
 
 `blending` puts the network's answers to overlapping tiles together, `segment` lets the CRF refine them window by
-window, `geotiff` reads and writes.
+window, `reading` and `writing` are about files.
 """
 
 from segtool.runtime.maps.blending import Source

@@ -69,7 +69,7 @@ def run_map(
     from segtool.errors import NoMoreRoom, SegtoolError
     from segtool.files import ensure_folder
     from segtool.runtime.local import origin_of, tasks_of
-    from segtool.runtime.maps.geotiff import rasterio_api
+    from segtool.runtime.maps.gdal import rasterio_api
     from segtool.sources import left_alone, no_images
 
     rasterio_api()
@@ -140,7 +140,7 @@ def _check_targets(tasks: "Sequence[Task]") -> None:
         SegtoolError: one would.
     """
     from segtool.errors import SegtoolError
-    from segtool.runtime.maps.geotiff import is_map_of_ours
+    from segtool.runtime.maps.writing import is_map_of_ours
 
     sources = {os.path.realpath(task.source) for task in tasks}
     for target in map(_target, tasks):
@@ -154,7 +154,7 @@ def _target(task: "Task") -> Path:
 
 def _is_done(task: "Task", job: MapJob) -> bool:
     from segtool.runtime.local import note_of
-    from segtool.runtime.maps.geotiff import note_of_map
+    from segtool.runtime.maps.writing import note_of_map
 
     target = _target(task)
     return target.is_file() and note_of_map(target) == note_of(job.origin, task.source)
@@ -164,8 +164,9 @@ def _segment(task: "Task", job: MapJob) -> None:
     from segtool.files import ensure_folder
     from segtool.runtime.local import note_of
     from segtool.runtime.maps import segment_map
-    from segtool.runtime.maps.geotiff import opened, write_labels
+    from segtool.runtime.maps.reading import opened
     from segtool.runtime.maps.segment import void_where
+    from segtool.runtime.maps.writing import write_labels
 
     note, target = note_of(job.origin, task.source), _target(task)
     ensure_folder(target.parent)

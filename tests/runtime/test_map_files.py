@@ -8,9 +8,10 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
 from segtool.errors import NoMoreRoom, SegtoolError
-from segtool.runtime.maps import geotiff as geotiff_module
-from segtool.runtime.maps.geotiff import note_of_map, opened, write_labels
+from segtool.runtime.maps.gdal import rasterio_api
+from segtool.runtime.maps.reading import opened
 from segtool.runtime.maps.segment import Part
+from segtool.runtime.maps.writing import note_of_map, write_labels
 
 from .test_maps import geotiff, image
 
@@ -98,7 +99,7 @@ def test_a_map_that_was_cut_is_not_whole(tmp_path, image):
 @pytest.mark.parametrize("kind", ["silent", "an error of GDAL's own"])
 def test_a_disk_that_fills_leaves_no_map(tmp_path, image, monkeypatch, kind):
     """GDAL may write half of a file and say nothing, or raise what is no public class."""
-    real = geotiff_module.rasterio_api().shutil.copy
+    real = rasterio_api().shutil.copy
 
     def fails(source, target, **options):
         real(source, target, **options)
@@ -107,7 +108,7 @@ def test_a_disk_that_fills_leaves_no_map(tmp_path, image, monkeypatch, kind):
         with open(target, "r+b") as file:
             file.truncate(file.seek(0, 2) // 2)
 
-    monkeypatch.setattr(geotiff_module.rasterio_api().shutil, "copy", fails)
+    monkeypatch.setattr(rasterio_api().shutil, "copy", fails)
     with (
         opened(geotiff(tmp_path / "map.tif", image)) as source,
         pytest.raises(NoMoreRoom, match="cannot write the map"),

@@ -16,8 +16,9 @@ from segtool.data import open_dataset
 from segtool.errors import SegtoolError
 from segtool.runtime.maps import blending, segment_map
 from segtool.runtime.maps import segment as segment_module
-from segtool.runtime.maps.geotiff import note_of_map, opened, write_labels
+from segtool.runtime.maps.reading import opened
 from segtool.runtime.maps.segment import crf_windows, void_where
+from segtool.runtime.maps.writing import note_of_map, write_labels
 from segtool.runtime.tiles import Tiles
 from segtool.windows import spans, weights
 

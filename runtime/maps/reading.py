@@ -1,7 +1,6 @@
-"""Reading and writing large images in windows, with the place on earth that they have."""
+"""Reading large images in windows, with the place on earth that they have."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.errors import NoMoreRoom, SegtoolError
-from segtool.files import atomic_path, refuse_pipe, temporary_path
+from segtool.errors import SegtoolError
+from segtool.files import refuse_pipe
 from segtool.images import RGB
-from segtool.prediction import VOID
-from segtool.runtime.maps.segment import Part
+from segtool.runtime.maps.gdal import gdal, rasterio_api, window_of
 
-_BLOCK = 512  # pixels, side of a block of a TIFF
-_CACHE = 128  # MiB that GDAL keeps
-_OPTIONS = {"GDAL_CACHEMAX": _CACHE, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 # What a file begins with, and GDAL's driver for it; what else GDAL reads may name other files.
 _DRIVERS = {
     b"II*\0": "GTiff",
@@ -82,7 +77,7 @@ def opened(path: Path, bands: Sequence[int] | None = None) -> Iterator[Map]:
             bands.
     """
     refuse_pipe(path)
-    with _gdal() as rasterio:
+    with gdal() as rasterio:
         try:
             dataset = rasterio.open(path.resolve(), driver=_driver(path))
         except rasterio.errors.RasterioError as error:
@@ -90,15 +85,6 @@ def opened(path: Path, bands: Sequence[int] | None = None) -> Iterator[Map]:
         with dataset:
             _check_levels(dataset, path)
             yield Map(dataset, _bands(dataset, bands, path), path)
-
-
-@contextmanager
-def _gdal() -> Iterator[Any]:
-    """rasterio, within which GDAL keeps to the file and its memory, and is quiet."""
-    rasterio = rasterio_api()
-    with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield rasterio
 
 
 def _place(dataset: Any) -> dict[str, Any]:
@@ -148,122 +134,3 @@ def _bands(dataset: Any, wanted: Sequence[int] | None, path: Path) -> Sequence[i
         mend = f"the file has the bands 1..{dataset.count}; three of them"
         raise SegtoolError(f"bands {', '.join(map(str, wanted))}", where=path, mend=mend)
     return wanted
-
-
-def write_labels(
-    path: Path, source: Map, parts: Iterable[Part], colors: Sequence[tuple[int, int, int]], note: str
-) -> None:
-    """Writes labels as a cloud-optimised GeoTIFF with overviews and a palette, in the source's place; whole or not.
-
-    Args:
-        parts: labels with void where nothing is to be said.
-        note: is kept in the file as SEGTOOL.
-
-    Raises:
-        SegtoolError: the file cannot be written, or what `parts` raises.
-    """
-    plain = temporary_path(path)  # a cloud-optimised file cannot be written in parts
-    try:
-        with _gdal() as rasterio:
-            with _written(path):
-                file = rasterio.open(plain, "w", **_profile(source))
-            with file:
-                file.write_colormap(1, {i: (*color, 255) for i, color in enumerate(colors)} | {VOID: (0, 0, 0, 0)})
-                file.update_tags(SEGTOOL=note)
-                for part in parts:
-                    with _written(path):
-                        file.write(part.labels, 1, window=window_of(part.rows, part.columns))
-            with atomic_path(path) as temporary, _written(path):
-                options = {"compress": "deflate", "overview_resampling": "mode", "bigtiff": "if_safer"}
-                rasterio.shutil.copy(plain, temporary, driver="COG", **options)
-                if _checksums(plain)[0] != _checksums(temporary)[0]:  # GDAL may not say that the disk is full
-                    raise OSError("what was written is not what can be read")
-    finally:
-        plain.unlink(missing_ok=True)
-
-
-def _profile(source: Map) -> dict[str, Any]:
-    return {
-        "driver": "GTiff",
-        "dtype": "uint8",
-        "count": 1,
-        "height": source.height,
-        "width": source.width,
-        "nodata": VOID,
-        "tiled": True,
-        "blockxsize": _BLOCK,
-        "blockysize": _BLOCK,
-        "compress": "deflate",
-        "bigtiff": "if_safer",
-        **source.place,
-    }
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """GDAL's errors, which share no public class, as that of a file that cannot be written."""
-    try:
-        yield
-    except SegtoolError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NoMoreRoom("cannot write the map", where=path, mend=f"{reason}; choose another --out") from error
-
-
-def _checksums(path: Path) -> list[int]:
-    """Of the labels and of each overview; all of the file is read.
-
-    Raises:
-        Exception: of GDAL, if it cannot be.
-    """
-    rasterio = rasterio_api()
-    with rasterio.open(path, driver="GTiff") as file:
-        levels = range(len(file.overviews(1)))
-        found = [file.checksum(1)]
-    for level in levels:
-        with rasterio.open(path, driver="GTiff", overview_level=level) as file:
-            found.append(file.checksum(1))
-    return found
-
-
-def note_of_map(path: Path) -> str:
-    """The note of a map that is whole; empty where there is none."""
-    with _gdal() as rasterio:
-        try:
-            with rasterio.open(path, driver="GTiff") as file:
-                note = str(file.tags().get("SEGTOOL", ""))
-            return note if note and _checksums(path) else ""
-        except Exception:  # of GDAL: whatever is wrong with it, it is to be written anew
-            return ""
-
-
-def is_map_of_ours(path: Path) -> bool:
-    """Whether segtool wrote a file, whole or not."""
-    with _gdal() as rasterio:
-        try:
-            with rasterio.open(path, driver="GTiff") as file:
-                return "SEGTOOL" in file.tags()
-        except rasterio.errors.RasterioError:
-            return False
-
-
-def window_of(rows: slice, columns: slice) -> Any:
-    """A window as rasterio knows it."""
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    return rasterio_api().windows.Window(columns.start, rows.start, width, height)
-
-
-def rasterio_api() -> Any:
-    """rasterio with its windows and copying.
-
-    Raises:
-        SegtoolError: it is not installed.
-    """
-    try:
-        import rasterio
-        import rasterio.shutil
-        import rasterio.windows
-    except ImportError as error:
-        raise SegtoolError("maps need rasterio", mend="pip install 'segtool[data]'") from error
-    return rasterio
