@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 from segtool.runtime import Tiles, load, predict_tiled
-from segtool.runtime.tiles import _spans
+from segtool.windows import spans
 
 
 def local(image):
@@ -37,10 +37,10 @@ def test_too_little_overlap_shows():
 
 @pytest.mark.parametrize("side", [1, 31, 32, 33, 56, 57, 200])
 def test_every_pixel_comes_from_one_tile(side):
-    spans = list(_spans(side, 32, 8))
-    assert [span.first for span in spans[1:]] == [span.last for span in spans[:-1]]
-    assert (spans[0].first, spans[-1].last) == (0, side)
-    for span in spans:
+    found = spans(side, 32, 8)
+    assert [span.first for span in found[1:]] == [span.last for span in found[:-1]]
+    assert (found[0].first, found[-1].last) == (0, side)
+    for span in found:
         assert 0 <= span.start <= span.first < span.last <= span.stop <= side
         assert span.stop - span.start == min(side, 32)
 
