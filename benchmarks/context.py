@@ -17,12 +17,13 @@ from common import RESULTS, cpu_name, picture, print_rows, write_results
 from implementations import ALPHA, BETA, GAMMA, WEIGHTS
 
 import segtool.runtime
-from segtool.card import ClassInfo, ContextCard, InputContract, TrainedOn
+from segtool.card import ClassInfo, ContextCard, TrainedOn
 from segtool.cli.timing import cold_start, interleaved_times
 from segtool.crf.contextual.coarse import ring_offsets
 from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.export.onnx_export import export_onnx
+from segtool.input_contract import InputContract
 from segtool.train.checkpoint import make_card, save_checkpoint
 from segtool.train.config.presets import load_config
 from segtool.train.networks import Segmenter

@@ -17,10 +17,11 @@ from common import RESULTS, cpu_name, picture, print_rows, write_results
 from implementations import ALPHA, BETA, GAMMA, WEIGHTS
 
 import segtool.runtime
-from segtool.card import ClassInfo, InputContract, TrainedOn
+from segtool.card import ClassInfo, TrainedOn
 from segtool.cli.timing import cold_start, interleaved_times
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.export.onnx_export import export_onnx
+from segtool.input_contract import InputContract
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
 from segtool.train.config.presets import load_config
 from segtool.train.networks import Segmenter

@@ -15,9 +15,9 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from segtool.allocator import keep_freed_memory
-from segtool.card import InputContract
 from segtool.data import SegmentationDataset, open_dataset
 from segtool.data.statistics import class_weights, statistics
+from segtool.input_contract import InputContract
 from segtool.train.cache import CachedDataset
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import TrainConfig

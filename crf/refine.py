@@ -8,13 +8,13 @@ from segtool.crf.native import mean_field
 
 
 def refine(
-    logits: NDArray[np.float32], image: NDArray[np.uint8], card: CrfCard, threads: int = 0
+    logits: NDArray[np.float32], image: NDArray[np.uint8] | NDArray[np.float32], card: CrfCard, threads: int = 0
 ) -> NDArray[np.float32]:
     """Class probabilities after the CRF, float32 [C,H,W], as `segtool.crf.layer.DenseCRF` gives them.
 
     Args:
         logits: [C,H,W], before the CRF; logarithms of probabilities will do.
-        image: uint8 [H,W,3] RGB.
+        image: what the colour kernel sees, levels 0..255 [H,W,3].
         card: the CRF's.
         threads: 0: as many as OMP_NUM_THREADS says, or as the process has cores.
 

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from segtool.card import ClassInfo, TrainedOn
 from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
+from segtool.readers import PICTURES, Read, Reader
 
 
 class Sample(NamedTuple):
-    """image uint8 [H,W,3] RGB; labels uint8 [H,W], class ids or the ignore index."""
+    """image uint8 [H,W,3] RGB, or where a dataset reads bands uint8, uint16 or float32 [H,W,B]; labels uint8 [H,W],
+    class ids or the ignore index."""
 
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     labels: NDArray[np.uint8]
 
 
@@ -34,6 +36,8 @@ class SegmentationDataset(ABC):
     split: str
     classes: list[ClassInfo]
     ignore_index: int = 255
+    # How image files are read: as pictures, unless a classes.yaml or whoever opens the dataset says which bands.
+    reader: Reader = PICTURES
     # Of files that the split should have and that cannot even be opened as a pair.
     problems: Sequence[SegtoolError] = ()
     # The classes.yaml that says more of the dataset, or would if it were there; None: nothing can.
@@ -68,6 +72,10 @@ class SegmentationDataset(ABC):
         """What looks wrong with the files of image `index` and can no longer be seen in what `load` gives."""
         yield from ()
 
+    def as_shown(self, sample: Sample) -> Sample:
+        """A sample with its image as a picture, uint8 [H,W,3]."""
+        return sample._replace(image=self.reader.picture(sample.image))
+
     def record(self) -> TrainedOn:
         """What the model card says of this split."""
         names = "\n".join(sorted(self.identifier(i) for i in range(len(self))))
@@ -84,6 +92,14 @@ class DerivedDataset(SegmentationDataset):
         self.ignore_index, self.problems, self.doubts = dataset.ignore_index, dataset.problems, dataset.doubts
         self.described_by = dataset.described_by
 
+    @property
+    def reader(self) -> Reader:  # type: ignore[override]  # whoever sets it sets that of the other dataset
+        return self._dataset.reader
+
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
+        self._dataset.reader = reader
+
     def __len__(self) -> int:
         return len(self._dataset)
 
@@ -98,6 +114,13 @@ class DerivedDataset(SegmentationDataset):
 
     def file_doubts(self, index: int) -> Iterator[Finding]:
         return self._dataset.file_doubts(index)
+
+
+def with_void(read: Read, labels: NDArray[np.uint8], ignore_index: int) -> Sample:
+    """An image with its labels, void where it has no data."""
+    if read.missing is not None and read.missing.shape == labels.shape:
+        labels = np.where(read.missing, np.uint8(ignore_index), labels)
+    return Sample(read.values, labels)
 
 
 def even_choice(count: int, limit: int | None) -> list[int]:

@@ -13,8 +13,9 @@ def contact_sheet(dataset: SegmentationDataset, count: int, columns: int = 4, wi
     tiles = []
     for index in even_choice(len(dataset), count):
         sample = dataset.load(index)
-        labelled = overlay(sample.image, sample.labels, colors, 0.65)
-        tiles.append(scaled_to_width(np.concatenate([sample.image, labelled]), width))
+        picture = dataset.reader.picture(sample.image)
+        labelled = overlay(picture, sample.labels, colors, 0.65)
+        tiles.append(scaled_to_width(np.concatenate([picture, labelled]), width))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     sheet = np.full((sum(_tallest(row) for row in rows), columns * width, 3), 255, np.uint8)
     top = 0

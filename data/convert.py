@@ -9,12 +9,13 @@ from PIL import Image
 
 from segtool.data.base import SegmentationDataset
 from segtool.data.checks.findings import Finding, refuse
-from segtool.data.description import FILE
+from segtool.data.description import ALL_BANDS, FILE
 from segtool.data.description_text import description_text
 from segtool.drawing import as_palette_image, png_bytes, save_image
 from segtool.errors import SegtoolError
 from segtool.files import ensure_folder, temporary_path, write_bytes, write_text
 from segtool.formats import IMAGE_SUFFIXES
+from segtool.readers import BandReader
 
 Progress = Callable[[int, int], None]
 
@@ -52,12 +53,19 @@ def convert(
                 progress(done, total)
         refuse(problems)
         first = next(iter(splits.values()))
-        write_text(temporary / FILE, description_text(first.classes, {}, ignore_index=first.ignore_index))
+        text = description_text(first.classes, _bands_of(first), ignore_index=first.ignore_index)
+        write_text(temporary / FILE, text)
         if out.is_dir():
             out.rmdir()
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _bands_of(dataset: SegmentationDataset) -> dict[str, object]:
+    """What classes.yaml says of images that are no pictures."""
+    reader = dataset.reader
+    return {"bands": list(reader.bands) or ALL_BANDS} if isinstance(reader, BandReader) else {}
 
 
 def _check_alike(splits: Mapping[str, SegmentationDataset]) -> None:
@@ -76,6 +84,9 @@ def _write(dataset: SegmentationDataset, index: int, folder: Path, name: str) ->
     if source is None or source.suffix.lower() not in IMAGE_SUFFIXES:
         image = folder / "images" / f"{name}.png"
         image.parent.mkdir(parents=True, exist_ok=True)
+        if not dataset.reader.pictures:
+            mend = "only bands of image files can be copied"
+            raise SegtoolError("images of many bands that are no files", where=dataset.name, mend=mend)
         save_image(image, Image.fromarray(sample.image))
     else:
         write_bytes(folder / "images" / f"{name}{source.suffix.lower()}", source.read_bytes())

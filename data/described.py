@@ -10,6 +10,7 @@ from segtool.data.pairs import Layer, Pair, Paired, PairsDataset, ambiguous, com
 from segtool.data.patterns import ANY_FOLDERS, Match, Matches
 from segtool.data.splits import Member, no_such_split
 from segtool.errors import SegtoolError
+from segtool.readers import reader_of_bands
 
 Key = tuple[str, ...]
 
@@ -24,7 +25,7 @@ def open_described(description: Description, name: str, split: str) -> PairsData
         SegtoolError: a folder is missing, or the split.
     """
     paired = _paired(description, name, split)
-    return PairsDataset(
+    dataset = PairsDataset(
         name,
         split,
         description.classes,
@@ -33,6 +34,8 @@ def open_described(description: Description, name: str, split: str) -> PairsData
         values=description.values,
         elsewhere=description.elsewhere,
     )
+    dataset.reader = reader_of_bands(description.bands)
+    return dataset
 
 
 def _paired(description: Description, name: str, split: str) -> Paired:

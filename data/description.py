@@ -20,8 +20,8 @@ from segtool.suggest import unknown
 FILE = "classes.yaml"
 VOID, OTHER = "void", "other"
 IMAGES, MASKS = "{split}/images/{stem}", "{split}/masks/{stem}"
-_KEYS = ("classes", "ignore_index", "root", "images", "masks", "values", "ids", "elsewhere", "split")
-BINARY = "binary"
+_KEYS = ("classes", "ignore_index", "root", "images", "masks", "values", "ids", "elsewhere", "split", "bands")
+BINARY, ALL_BANDS = "binary", "all"
 MASK_KEYS = ("root", "images", "masks", "values")  # of files, which annotation tools name themselves
 _KINDS = ("ids", "colors", BINARY)
 _EXAMPLE = "write one such as: classes: [background, {name: road, color: [128, 64, 128]}]"
@@ -56,6 +56,7 @@ class Description:
         other: the class (or `ignore_index`) of all further names; None: they are refused.
         elsewhere: the class (or `ignore_index`) of pixels that no annotation or binary mask covers.
         split: which images belong to which split.
+        bands: of image files that are read as they are: numbers, () for all; None for pictures.
         given: the keys that are there.
     """
 
@@ -72,6 +73,7 @@ class Description:
     given: frozenset[str]
     names: Mapping[str, int] = field(default_factory=dict)
     tool_names: Mapping[str, int] = field(default_factory=dict)
+    bands: tuple[int, ...] | None = None
     other: int | None = None
 
 
@@ -108,6 +110,7 @@ def read_description(path: Path, root: Path | None = None) -> Description:
         given=frozenset(data),
         names=meanings.names,
         tool_names=meanings.tool_names,
+        bands=_bands(data.get("bands"), path),
         other=meanings.other,
     )
 
@@ -128,6 +131,16 @@ def _text(data: Mapping[str, Any], key: str, default: str, path: Path) -> str:
         mend = "in YAML a text that begins with { needs quotes" if isinstance(value, dict) else None
         raise SegtoolError(f"{key} is {short(value)}, not a path", where=path, mend=mend)
     return value
+
+
+def _bands(given: object, path: Path) -> tuple[int, ...] | None:
+    if given is None or given == ALL_BANDS:
+        return None if given is None else ()
+    numbers = given if isinstance(given, list) else [None]
+    if not numbers or not all(type(number) is int and number > 0 for number in numbers):
+        mend = "bands: all, or their numbers such as bands: [4, 3, 2]; without it images are read as RGB"
+        raise SegtoolError(f"bands is {short(given)}", where=path, mend=mend)
+    return tuple(numbers)
 
 
 def _classes(data: Mapping[str, Any], path: Path) -> tuple[list[ClassInfo], int]:

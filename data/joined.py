@@ -9,6 +9,7 @@ from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.findings import Finding
 from segtool.data.registry import open_dataset
 from segtool.errors import SegtoolError
+from segtool.readers import Reader
 
 
 class JoinedDataset(SegmentationDataset):
@@ -38,6 +39,15 @@ class JoinedDataset(SegmentationDataset):
         self.split, self.classes, self.ignore_index = first.split, first.classes, first.ignore_index
         self.problems = [problem for dataset in datasets for problem in dataset.problems]
         self.doubts = [doubt for dataset in datasets for doubt in dataset.doubts]
+
+    @property
+    def reader(self) -> Reader:  # type: ignore[override]  # whoever sets it sets that of all
+        return self._datasets[0].reader
+
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
+        for dataset in self._datasets:
+            dataset.reader = reader
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -72,12 +82,15 @@ class JoinedDataset(SegmentationDataset):
         return number, index - (self._ends[number] - len(self._datasets[number]))
 
 
-def open_training(spec: str, also: Sequence[str]) -> SegmentationDataset:
+def open_training(spec: str, also: Sequence[str], reader: Reader | None = None) -> SegmentationDataset:
     """The training split of a dataset, and those of others behind it.
+
+    Args:
+        reader: of all images; by default that of the first.
 
     Raises:
         SegtoolError: one of them cannot be opened, or their classes differ.
     """
-    specs = (spec, *also)
-    opened = [open_dataset(one, "train") for one in specs]
-    return JoinedDataset(opened, specs) if also else opened[0]
+    first = open_dataset(spec, "train", reader=reader)
+    others = [open_dataset(one, "train", reader=first.reader) for one in also]
+    return JoinedDataset([first, *others], (spec, *also)) if also else first

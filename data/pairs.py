@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.card import ClassInfo
-from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.base import Sample, SegmentationDataset, with_void
 from segtool.data.checks.files import image_doubts
 from segtool.data.checks.findings import Finding
 from segtool.data.label_values import LabelValues, binary
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
-from segtool.images import opened_image, read_image
+from segtool.images import opened_image
 from segtool.sources import find
 
 
@@ -82,7 +82,7 @@ class PairsDataset(SegmentationDataset):
     def load(self, index: int) -> Sample:
         pair = self._pairs[index]
         labels = _stacked(pair.layers, self._elsewhere) if pair.layers else self._values.read(pair.mask)
-        return Sample(read_image(pair.image), labels)
+        return with_void(self.reader.open(pair.image), labels, self.ignore_index)
 
     def source_of(self, index: int) -> object:
         return self._pairs[index].files[0]
@@ -91,7 +91,7 @@ class PairsDataset(SegmentationDataset):
         return self._values.stored(label)
 
     def file_doubts(self, index: int) -> Iterator[Finding]:
-        return image_doubts(self._pairs[index].image)
+        return image_doubts(self._pairs[index].image) if self.reader.pictures else iter(())
 
 
 def _stacked(layers: Sequence[Layer], elsewhere: int) -> NDArray[np.uint8]:

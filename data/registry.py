@@ -10,6 +10,7 @@ from segtool.data.base import SegmentationDataset
 from segtool.data.checks.arrays import Checked
 from segtool.data.checks.findings import Finding, grouped, refuse
 from segtool.errors import SegtoolError
+from segtool.readers import Reader
 from segtool.suggest import unknown
 from segtool.user_code import run_file
 
@@ -52,13 +53,14 @@ def dataset_names() -> list[str]:
     return sorted(_OPENERS)
 
 
-def open_dataset(spec: str, split: str, *, complete: bool = True) -> SegmentationDataset:
+def open_dataset(spec: str, split: str, *, complete: bool = True, reader: Reader | None = None) -> SegmentationDataset:
     """Opens a split of `name` or `name:path`, or of `file.py:name:path` where file.py registers `name`.
 
     Every sample that is loaded from it is checked, see `Checked`.
 
     Args:
         complete: whether images without a mask are an error; otherwise they are in `problems` alone.
+        reader: of image files, such as that of a model; by default as the dataset says.
 
     Raises:
         SegtoolError: unknown name, missing folder, a split without images, classes that cannot be told apart.
@@ -69,6 +71,8 @@ def open_dataset(spec: str, split: str, *, complete: bool = True) -> Segmentatio
             raise SegtoolError("a dataset is NAME:PATH", where=spec, mend=f"folder:{spec}, or another name before it")
         raise unknown("dataset", name, dataset_names())
     dataset = _opened(name, Path(path).expanduser() if path else None, split)
+    if reader is not None:
+        dataset.reader = reader
     if complete:
         refuse(map(Finding.of, dataset.problems))
     if len(dataset) == 0 and not dataset.problems:

@@ -14,10 +14,11 @@ from segtool.demo.legend import legend_choices, legend_style
 from segtool.demo.pictures import Result, areas, before_and_after, confidence_map, download_links
 from segtool.demo.refusal import refusal
 from segtool.errors import SegtoolError
-from segtool.images import RGB, read_image
-from segtool.prediction import Prediction
+from segtool.prediction import Prediction, voided
+from segtool.readers import Image as Taken
+from segtool.readers import reader_of
 
-Stages = Callable[[RGB], dict[str, float]]
+Stages = Callable[[Taken], dict[str, float]]
 
 
 class Predictor(Protocol):
@@ -25,8 +26,8 @@ class Predictor(Protocol):
 
     card: ModelCard
 
-    def __call__(self, image: RGB) -> Prediction:
-        """Segments uint8 [H,W,3]."""
+    def __call__(self, image: Taken) -> Prediction:
+        """Segments an image as the card says it is."""
         ...
 
 
@@ -53,18 +54,26 @@ def segmenter(models: Mapping[str, Predictor], max_pixels: int) -> Callable[...,
             raise refusal("Upload an image first.")
         try:
             start = time.perf_counter()
-            image = read_image(Path(path), max_pixels)
+            reader = reader_of(models[chosen].card.input)
+            opened = reader.open(Path(path), max_pixels)
             read = time.perf_counter()
-            prediction = models[chosen](image)
+            prediction = voided(models[chosen](opened.values), opened.missing)
             seconds = time.perf_counter() - read
-            second = models[other](image) if other else None
+            second = _answer_of(models[other], Path(path), max_pixels) if other else None
         except SegtoolError as error:
             # The path is the server's temporary file, of no use to the person.
             raise refusal(error.what) from error
-        result = Result(image, prediction, seconds, second, (chosen, other), read - start)
+        picture = reader.picture(opened.values)
+        result = Result(picture, opened.values, prediction, seconds, second, (chosen, other), read - start)
         return _answers(result, models[chosen].card, opacity, only)
 
     return segment
+
+
+def _answer_of(model: Predictor, path: Path, max_pixels: int) -> Prediction:
+    """Of a model that may read files in another way."""
+    opened = reader_of(model.card.input).open(path, max_pixels)
+    return voided(model(opened.values), opened.missing)
 
 
 def _answers(
@@ -96,9 +105,11 @@ def retuner(tuner: Tuner) -> Callable[..., list[Any]]:
             return [gr.skip()] * 8
         assert tuner.card.crf is not None
         start = time.perf_counter()
-        prediction = tuner.predict(result.image, changed(tuner.card.crf, *parameters))
+        prediction = tuner.predict(result.taken, changed(tuner.card.crf, *parameters))
         seconds = time.perf_counter() - start
-        return _answers(Result(result.image, prediction, seconds, read=0.0), tuner.card, opacity, only, after_context)
+        return _answers(
+            Result(result.image, result.taken, prediction, seconds, read=0.0), tuner.card, opacity, only, after_context
+        )
 
     return retune
 
@@ -111,7 +122,7 @@ def measurer(stages: Mapping[str, Stages]) -> Callable[..., str]:
             raise refusal("Segment an image with this model first.")
         if chosen not in stages:
             raise refusal("Only what ONNX Runtime runs can be measured in parts.")
-        shares = stages[chosen](result.image)
+        shares = stages[chosen](result.taken)
         rows = [
             f"| {name} | {1000 * share * result.seconds:.0f} ms | {100 * share:.0f} % |"
             for name, share in shares.items()

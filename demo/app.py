@@ -107,15 +107,7 @@ def _one_image(
     style = gr.HTML(legend_style(card, choices, "only"), elem_id="style", visible="hidden")
     with gr.Row():
         with gr.Column(scale=1):
-            # image_mode=None: the file as it was uploaded, not converted by gradio.
-            upload = gr.Image(
-                type="filepath",
-                image_mode=None,
-                label="Image",
-                sources=["upload", "clipboard", "webcam"],
-                elem_id="upload",
-            )
-            upload.preprocess = naming_what_is_no_image(upload.preprocess)
+            upload = _upload(card)
             chosen = gr.Dropdown(names, value=names[0], label="Model", visible=several, elem_id="model")
             other = gr.Dropdown(
                 [(_ALONE, ""), *names], value="", label="Compare with", visible=several, elem_id="other"
@@ -175,6 +167,18 @@ def _one_image(
             trigger_mode="always_last",  # live, but not one answer for every pixel that the mouse moves
             show_progress="hidden",
         )
+
+
+def _upload(card: ModelCard) -> Any:
+    """Where the image is dropped; no browser shows one of many bands."""
+    if card.input.bands is not None:
+        label = f"Image file, {len(card.input.bands)} bands of {card.input.kind}"
+        return gr.File(type="filepath", label=label, file_types=[".tif", ".tiff", ".png", ".jpg"], elem_id="upload")
+    # image_mode=None: the file as it was uploaded, not converted by gradio.
+    sources: Any = ["upload", "clipboard", "webcam"]
+    upload = gr.Image(type="filepath", image_mode=None, label="Image", sources=sources, elem_id="upload")
+    upload.preprocess = naming_what_is_no_image(upload.preprocess)
+    return upload
 
 
 def _heading(card: ModelCard) -> str:

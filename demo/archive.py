@@ -15,8 +15,9 @@ from PIL import Image
 from segtool.card import ModelCard
 from segtool.drawing import as_palette_image, overlay, png_bytes
 from segtool.errors import SegtoolError
-from segtool.images import RGB, decode_image
-from segtool.prediction import Prediction
+from segtool.prediction import Prediction, voided
+from segtool.readers import Image as Taken
+from segtool.readers import reader_of
 from segtool.sources import left_alone, result_names, said_of, sort_out
 
 MAX_IMAGES = 500
@@ -25,7 +26,7 @@ MAX_UNPACKED = 512 * 2**20  # bytes of all images together
 # What zipfile raises for what it cannot unpack: NotImplementedError for odd packing, RuntimeError for a password.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 
-Predict = Callable[[RGB], Prediction]
+Predict = Callable[[Taken], Prediction]
 
 
 class Answer(NamedTuple):
@@ -106,11 +107,12 @@ def _segment(
     max_pixels: int,
 ) -> dict[str, Any]:
     try:
-        image = decode_image(_unpacked(archive, entry), max_pixels)
-        prediction = predict(image)
+        reader = reader_of(card.input)
+        opened = reader.decode(_unpacked(archive, entry), max_pixels)
+        prediction = voided(predict(opened.values), opened.missing)
     except SegtoolError as error:
         return {"error": error.what}
-    mixed = io.BytesIO()
+    image, mixed = reader.picture(opened.values), io.BytesIO()
     Image.fromarray(overlay(image, prediction.labels, card.colors)).save(mixed, "JPEG", quality=92)
     mask = f"{name}.png"
     out.writestr(mask, png_bytes(as_palette_image(prediction.labels, card.colors)))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from segtool.card import CrfCard, ModelCard
-from segtool.images import RGB
 from segtool.prediction import Prediction
+from segtool.readers import Image
 
 
 class Tuner(NamedTuple):
@@ -19,7 +19,7 @@ class Tuner(NamedTuple):
     """
 
     card: ModelCard
-    predict: Callable[[RGB, CrfCard], Prediction]
+    predict: Callable[[Image, CrfCard], Prediction]
 
 
 def changed(

@@ -11,6 +11,7 @@ from segtool.card import ModelCard
 from segtool.drawing import as_palette_image, data_uri, overlay
 from segtool.images import RGB
 from segtool.prediction import Prediction
+from segtool.readers import Image as Taken
 
 # Dark blue where the model is unsure, over green, to yellow where it is sure: five points of the viridis map.
 _HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
@@ -22,11 +23,13 @@ class Result(NamedTuple):
     """An image and what the model says of it; and what another model says, if asked.
 
     Attributes:
+        image: as it is shown; taken: as the model takes it.
         seconds: of the model.
         read: seconds to read the image.
     """
 
     image: RGB
+    taken: Taken
     prediction: Prediction
     seconds: float
     other: Prediction | None = None

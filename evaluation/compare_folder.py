@@ -46,14 +46,14 @@ def write_comparison(out: Path, found: Comparison, openers: tuple[Opener, Opener
 
 
 def _cards(found: Comparison, openers: tuple[Opener, Opener], pictures: int) -> tuple[list[Card], Sequence[ClassInfo]]:
-    (first, dataset), (second, _) = openers[0](), openers[1]()
+    (first, dataset), (second, same) = openers[0](), openers[1]()  # each reads images as its model takes them
     ranked = found.images.dropna(subset=["difference"])["image"].tolist()
     half = (pictures + 1) // 2
     chosen = dict.fromkeys([*ranked[:half], *ranked[::-1][: pictures - half]])
     index = {dataset.identifier(i): i for i in range(len(dataset))}
     cards = []
     for name in chosen:
-        a, b = (examine_image(predictor, dataset, index[name]) for predictor in (first, second))
+        a, b = examine_image(first, dataset, index[name]), examine_image(second, same, index[name])
         cards.append(_card(a, b, dataset.classes))
     return cards, dataset.classes
 

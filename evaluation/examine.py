@@ -76,4 +76,5 @@ def examine_image(predictor: Predictor, dataset: SegmentationDataset, index: int
     blame = None
     if row.get("crf_gain", 0.0) < 0 and hasattr(predictor, "labels_by_kernel"):
         blame = blame_kernels(sample.labels, prediction, predictor.labels_by_kernel(sample.image), len(names))
-    return Examined(index, row, sample, prediction, counts.final, diagnose(sample, prediction, len(names)), blame)
+    shown, diagnosis = dataset.as_shown(sample), diagnose(sample, prediction, len(names))
+    return Examined(index, row, shown, prediction, counts.final, diagnosis, blame)

@@ -45,12 +45,12 @@ class FirstDifference(NamedTuple):
         return f"first at {self.node} (relative error {self.error:.1e}): {self.cause}"
 
 
-def first_difference(run: Path, model: Path, image: NDArray[np.uint8], precision: str, native: bool) -> FirstDifference:
+def first_difference(run: Path, model: Path, image: NDArray[Any], precision: str, native: bool) -> FirstDifference:
     """Compares the outputs of layers and CRF steps for an image.
 
     Args:
         run: the checkpoint that the file was exported from.
-        image: uint8 [H,W,3].
+        image: [H,W,B].
         precision: of the file's network.
         native: whether the native library runs the CRF.
     """
@@ -80,7 +80,7 @@ def quantised_nodes(model: Path) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in found.items())
 
 
-def torch_tensors(segmenter: Segmenter, image: NDArray[np.uint8]) -> Tensors:
+def torch_tensors(segmenter: Segmenter, image: NDArray[Any]) -> Tensors:
     """What PyTorch computes on the way, under the names that nodes of the file have without their last part.
 
     Layers that run more than once are left out.
@@ -153,7 +153,7 @@ def _comparable(model: ModelProto, expected: Tensors) -> dict[str, str]:
     return found | dict(last.values())
 
 
-def _onnx_tensors(model: ModelProto, outputs: dict[str, str], image: NDArray[np.uint8], native: bool) -> Tensors:
+def _onnx_tensors(model: ModelProto, outputs: dict[str, str], image: NDArray[Any], native: bool) -> Tensors:
     opened = ModelProto()
     opened.CopyFrom(model)
     known = {output.name for output in opened.graph.output}

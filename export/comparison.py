@@ -1,7 +1,7 @@
 """How far two predictors are apart, over many images."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -15,7 +15,7 @@ from segtool.evaluation.counts import TOLERANCES, Counts, count_image
 from segtool.evaluation.scores import set_scores
 from segtool.prediction import Prediction
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]  # [H,W,B]
 
 
 class Limits(NamedTuple):
@@ -27,7 +27,7 @@ class Limits(NamedTuple):
 
 
 class Case(NamedTuple):
-    """An image to compare on, and its truth where that is known: uint8 [H,W,3] and [H,W]."""
+    """An image [H,W,B] to compare on, and its truth uint8 [H,W] where that is known."""
 
     image: Image
     truth: NDArray[np.uint8] | None = None

@@ -8,20 +8,21 @@ verify` to measure.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 import segtool.runtime
+from segtool.bands import from_picture
 from segtool.drawing import smooth_noise
 from segtool.errors import SegtoolError
 from segtool.export.comparison import Case, Comparison
+from segtool.images import RGB
 from segtool.prediction import Prediction
 from segtool.train.networks import Segmenter
 from segtool.train.predict import TorchPredictor
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]
 
 # A graph for another size is far outside both, a float16 network or one with ties between classes is not.
 _LEAST_AGREEMENT, _LARGEST_MEAN_DP = 0.9, 0.01
@@ -51,7 +52,8 @@ def expected_batches(segmenter: Segmenter, size: tuple[int, int] | None) -> list
     """
     predictor = TorchPredictor(segmenter)
     found = []
-    for images in _batches(size, max(segmenter.stride, _STRIDE)):
+    for noise in _batches(size, max(segmenter.stride, _STRIDE)):
+        images = [from_picture(picture, segmenter.contract) for picture in noise]
         try:
             found.append(ExpectedBatch(images, [predictor(image) for image in images]))
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -86,7 +88,7 @@ def check_file(file: Path, cases: Sequence[ExpectedBatch], *, compare: bool = Tr
             raise SegtoolError("the exported network gives other labels than PyTorch's", where=case, mend=mend)
 
 
-def _batches(size: tuple[int, int] | None, stride: int) -> list[list[Image]]:
+def _batches(size: tuple[int, int] | None, stride: int) -> list[list[RGB]]:
     if size is not None:
         return [[smooth_noise(*size)]]
     pair = [smooth_noise(8 * stride, 10 * stride, seed) for seed in range(2)]

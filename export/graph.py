@@ -10,9 +10,9 @@ INPUT = "image"
 
 
 class DeployedGraph(nn.Module):
-    """image uint8 [N,H,W,3] RGB to labels uint8 [N,H,W], confidence float32 [N,H,W], with a CRF unary_labels uint8
-    [N,H,W], with a contextual and a dense CRF context_labels uint8 [N,H,W], and, if asked for, probabilities float32
-    [N,C,H,W] and the logits before the dense CRF, float32 [N,C,H,W]."""
+    """From an image [N,H,W,B] as the contract says, such as uint8 RGB, to labels uint8 [N,H,W], confidence float32
+    [N,H,W], with a CRF unary_labels uint8 [N,H,W], with a contextual and a dense CRF context_labels uint8 [N,H,W], and,
+    if asked for, probabilities float32 [N,C,H,W] and the logits before the dense CRF, float32 [N,C,H,W]."""
 
     def __init__(self, segmenter: Segmenter, probabilities: bool = False, logits: bool = False) -> None:
         super().__init__()

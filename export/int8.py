@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -34,12 +33,12 @@ _TARGETS: dict[Target, tuple[QuantType, dict[str, Any]]] = {
 }
 
 
-def quantize_network(model: ModelProto, images: Iterable[NDArray[np.uint8]], target: Target) -> ModelProto:
+def quantize_network(model: ModelProto, images: Iterable[NDArray[Any]], target: Target) -> ModelProto:
     """The model with its network in 8 bits.
 
     Args:
         model: as `segtool export` writes it, float32, any size.
-        images: uint8 [H,W,3] of what it will see, of any sizes; their activations set the scales. Iterated twice; what
+        images: [H,W,B] of what it will see, of any sizes; their activations set the scales. Iterated twice; what
             can be iterated once only is kept in memory.
         target: what the file is for.
 
@@ -102,7 +101,7 @@ def _part(model: ModelProto, given: str, wanted: Sequence[str], path: Path) -> P
 class _Inputs:
     """What the network is given for images."""
 
-    def __init__(self, front: Path, name: str, images: Iterable[NDArray[np.uint8]]) -> None:
+    def __init__(self, front: Path, name: str, images: Iterable[NDArray[Any]]) -> None:
         self._session = ort.InferenceSession(front, providers=["CPUExecutionProvider"])
         self._name, self._images = name, list(images) if isinstance(images, Iterator) else images
 

@@ -46,7 +46,7 @@ def _(x: Tensor, classes: int, channels: int, stride: int) -> tuple[Tensor, Tens
 
 
 class Placeholder(nn.Module):
-    """From [N,3,H,W] to logits [N,classes,H,W], by one node."""
+    """From [N,B,H,W] to logits [N,classes,H,W], by one node."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def fill_placeholder(model: ir.Model, segmenter: Segmenter, classes: int) -> Non
 
     Args:
         model: has one placeholder, whose input says whether the size is fixed.
-        segmenter: whose network it is: [N,3,H,W] to [N,C,H,W], with H and W multiples of the stride, from twice on.
+        segmenter: whose network it is: [N,B,H,W] to [N,C,H,W], with H and W multiples of the stride, from twice on.
         classes: C.
     """
     place = next(node for node in model.graph if node.domain == _DOMAIN)
@@ -121,7 +121,7 @@ def fill_placeholder(model: ir.Model, segmenter: Segmenter, classes: int) -> Non
     assert given.shape is not None
     layer = last_layer(segmenter.network, classes) if place.op_type == _WITH_FEATURES else None
     fixed = [side if isinstance(side, int) else None for side in given.shape[2:]]
-    traced = _traced(_Rooted(segmenter.network, layer), segmenter.network, segmenter.stride, fixed)
+    traced = _traced(_Rooted(segmenter.network, layer), segmenter, fixed)
     part = traced.graph
     taken, results = part.inputs[0], list(part.outputs)
     _set_apart(part)
@@ -141,14 +141,15 @@ def fill_placeholder(model: ir.Model, segmenter: Segmenter, classes: int) -> Non
     del model.opset_imports[_DOMAIN]
 
 
-def _traced(rooted: _Rooted, network: nn.Module, stride: int, fixed: list[int | None]) -> ir.Model:
-    _make_traceable(network)
+def _traced(rooted: _Rooted, segmenter: Segmenter, fixed: list[int | None]) -> ir.Model:
+    _make_traceable(segmenter.network)
+    stride = segmenter.stride
     example = [side or stride * n for side, n in zip(fixed, _EXAMPLE, strict=True)]
     dims: Dims = {0: torch.export.Dim("N")}
     for axis, (side, name) in enumerate(zip(fixed, ("h", "w"), strict=True), start=2):
         if side is None:
             dims[axis] = stride * torch.export.Dim(name, min=2)
-    return trace(rooted, [torch.zeros(2, 3, *example)], [dims], inputs=["x"])
+    return trace(rooted, [torch.zeros(2, segmenter.contract.channels, *example)], [dims], inputs=["x"])
 
 
 def _make_traceable(network: nn.Module) -> None:

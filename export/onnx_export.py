@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
@@ -27,9 +26,9 @@ from segtool.train.networks import Segmenter
 
 
 class Calibration(NamedTuple):
-    """Images uint8 [H,W,3] that set the scales of 8 bits, iterated twice, and what the file is for."""
+    """Images as the model takes them that set the scales of 8 bits, iterated twice, and what the file is for."""
 
-    images: Iterable[NDArray[np.uint8]]
+    images: Iterable[NDArray[Any]]
     target: Target = "tensorrt"
 
 
@@ -97,7 +96,8 @@ def _traced(graph: DeployedGraph, segmenter: Segmenter, card: ModelCard, size: t
     dims: Dims = {0: dim("N")} if size else {0: dim("N"), 1: dim("H"), 2: dim("W")}
     height, width = size or (96, 64)
     # Batch 2: a batch of one would be taken for a constant.
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    contract = segmenter.contract
+    example = torch.zeros(2, height, width, contract.channels, dtype=getattr(torch, contract.kind))
     translations = translation_table() | network.translations()
     model = trace(graph, [example], [dims], inputs=[INPUT], outputs=graph.output_names, translations=translations)
     fill_placeholder(model, segmenter, len(card.classes))

@@ -43,6 +43,9 @@ def prepare(model: ModelProto, vertices_per_pixel: float) -> ModelProto:
     """
     prepared = ModelProto()
     prepared.CopyFrom(model)
+    given = prepared.graph.input[0].type.tensor_type
+    if given.elem_type == TensorProto.UINT16:  # of which TensorRT has none; the graph makes float32 of it in any case
+        given.elem_type = TensorProto.FLOAT
     del prepared.functions[:]  # parsers differ in whether these or the plugins come first
     for node in prepared.graph.node:
         if node.domain != NAMESPACE:
@@ -145,6 +148,11 @@ def fixed_size(model: ModelProto) -> tuple[int | None, int | None]:
     """Height and width that an exported model takes; None for any."""
     height, width = (side.dim_value or None for side in model.graph.input[0].type.tensor_type.shape.dim[1:3])
     return height, width
+
+
+def channels_of(model: ModelProto) -> int:
+    """How many channels an exported model's images have."""
+    return int(model.graph.input[0].type.tensor_type.shape.dim[3].dim_value)
 
 
 def _parsed(trt: Any, builder: Any, model: ModelProto, source: Path) -> Any:

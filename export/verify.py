@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ TOLERANCES = {
 }
 _VARIED = 3  # of the first so many images also a crop and a batch are run
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]  # [H,W,B]
 
 
 def verify(
@@ -131,7 +132,15 @@ def _fitted(case: Case, height: int, width: int) -> Case:
     if case.image.shape[:2] == (height, width):
         return case
     truth = None if case.truth is None else resized(case.truth, height, width, labels=True)
-    return Case(resized(case.image, height, width), truth)
+    return Case(_resized(case.image, height, width), truth)
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
+    """A picture bilinear; of bands the nearest pixels, whose numbers are some that the camera gave."""
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return resized(image, height, width)
+    rows, columns = (np.arange(new) * old // new for new, old in zip((height, width), image.shape, strict=False))
+    return image[rows[:, None], columns]
 
 
 def _explained(

@@ -4,7 +4,8 @@
 >>> model = segtool.runtime.load("model.onnx")            # doctest: +SKIP
 >>> prediction = model(image)                             # doctest: +SKIP
 
-`image` is uint8 [H,W,3] RGB, a PIL image or the path of a file; the answer is a `segtool.prediction.Prediction`.
+`image` is uint8 [H,W,3] RGB, a PIL image or the path of a file (see `Model` for models of other bands); the answer is a
+`segtool.prediction.Prediction`.
 """
 
 import warnings

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 
 LOGITS = "logits"  # an output that only some exported models have
 Outputs = dict[str, NDArray[Any]]
@@ -44,8 +45,8 @@ class Backend(Protocol):
         """Of batches (N, H, W): the one nearest to `shape` that it takes."""
         ...
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Runs a batch uint8 [N,H,W,3]. May be called from several threads.
+    def run(self, images: NDArray[Any]) -> Outputs:
+        """Runs a batch [N,H,W,B]. May be called from several threads.
 
         Returns:
             labels uint8 [N,H,W], confidence float32 [N,H,W]; unary_labels uint8 [N,H,W] with a CRF; context_labels
@@ -56,8 +57,8 @@ class Backend(Protocol):
         """
         ...
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the dense CRF starts from, float32 [N,C,H,W], of a batch uint8 [N,H,W,3]; the CRF is not run.
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """What the dense CRF starts from, float32 [N,C,H,W], of a batch [N,H,W,B]; the CRF is not run.
 
         Raises:
             SegtoolError: it cannot be run.
@@ -68,8 +69,8 @@ class Backend(Protocol):
         """The same without leaving the device: neither images nor outputs are copied to the host.
 
         Args:
-            images: uint8 [N,H,W,3], contiguous, where the model runs (for the processor: in its memory); of any library
-                whose arrays have `__dlpack__` or `__cuda_array_interface__`.
+            images: [N,H,W,B] of the kind in the card, contiguous, where the model runs (for the processor: in its
+                memory); of any library whose arrays have `__dlpack__` or `__cuda_array_interface__`.
 
         Returns:
             As `run`, in new memory, and ready to be read.
@@ -80,14 +81,17 @@ class Backend(Protocol):
         ...
 
 
-def check_batch(dtype: str, shape: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
+def check_batch(
+    dtype: str, shape: tuple[int, ...], size: tuple[int | None, int | None], contract: InputContract
+) -> None:
     """Whether a model takes a batch.
 
     Raises:
-        SegtoolError: not uint8 [N,H,W,3], or not of the model's fixed size.
+        SegtoolError: not [N,H,W,B] of the contract's kind, or not of the model's fixed size.
     """
-    if dtype != "uint8" or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise SegtoolError("images must be uint8 [N,H,W,3]", where=f"{dtype} {list(shape)}")
+    if dtype != contract.kind or len(shape) != 4 or shape[3] != contract.channels or 0 in shape:
+        wanted = f"{contract.kind} [N,H,W,{contract.channels}]"
+        raise SegtoolError(f"images must be {wanted}", where=f"{dtype} {list(shape)}")
     check_size(shape[1:3], size)
 
 

@@ -6,37 +6,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.images import RGB, as_rgb, read_image
+from segtool.images import RGB, as_rgb
+from segtool.input_contract import InputContract
+from segtool.readers import reader_of
 
-ImageLike = RGB | Image.Image | str | os.PathLike[str] | Any
-_TAKEN = "give uint8 [H,W,3] RGB, a PIL image or a path"
+ImageLike = NDArray[Any] | Image.Image | str | os.PathLike[str] | Any
+PICTURES = InputContract()
 
 
-def as_image(image: ImageLike) -> RGB:
-    """The image as an array; a file is read and a PIL image converted as `segtool.images.read_image` does.
+def as_image(image: ImageLike, contract: InputContract = PICTURES) -> NDArray[Any]:
+    """The image as an array; a file is read and a PIL image converted as `segtool.readers` do.
 
     Args:
-        image: uint8 [H,W,3] of NumPy or another library in the host's memory, a PIL image, or the path of a file.
+        image: [H,W,B] of NumPy or another library in the host's memory, or the path of a file; where the model takes
+            pictures also a PIL image, and where it takes one channel [H,W].
+        contract: what the model takes.
 
     Raises:
         SegtoolError: anything else, or a file that cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
+        return reader_of(contract).open(Path(image)).values
+    if isinstance(image, Image.Image) and contract.bands is None:
         return _converted(image)
-    if not hasattr(image, "__array__"):
-        raise SegtoolError("not an image", where=type(image).__name__, mend=_TAKEN)
+    if not hasattr(image, "__array__") or isinstance(image, Image.Image):
+        taken = f"give {contract.said}{' RGB, a PIL image' if contract.bands is None else ''} or a path"
+        raise SegtoolError("not an image", where=type(image).__name__, mend=taken)
     try:
         array = np.asarray(image)
     except Exception as error:  # of the array's library: it may be on a device
         raise SegtoolError(f"not an array in the host's memory ({error})", where=type(image).__name__) from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+    if contract.channels == 1 and array.ndim == 2:
+        array = array[..., None]
+    if str(array.dtype) != contract.kind or array.ndim != 3 or array.shape[2] != contract.channels or 0 in array.shape:
         mend = "model.batch takes several" if array.ndim == 4 else None
-        raise SegtoolError("an image must be uint8 [H,W,3]", where=f"{array.dtype} {list(array.shape)}", mend=mend)
+        raise SegtoolError(f"an image must be {contract.said}", where=f"{array.dtype} {list(array.shape)}", mend=mend)
     return array
 
 
@@ -49,8 +57,8 @@ def _converted(image: Image.Image) -> RGB:
         raise SegtoolError(f"unreadable image ({error})", where=type(image).__name__, mend="replace it") from error
 
 
-def as_images(images: Iterable[ImageLike]) -> list[RGB]:
-    """Several images, each as `as_image` takes it; an array [N,H,W,3] is N of them.
+def as_images(images: Iterable[ImageLike], contract: InputContract = PICTURES) -> list[NDArray[Any]]:
+    """Several images, each as `as_image` takes it; an array [N,H,W,B] is N of them.
 
     Raises:
         SegtoolError: one image, or anything else.
@@ -60,4 +68,4 @@ def as_images(images: Iterable[ImageLike]) -> list[RGB]:
         raise SegtoolError(
             "a batch is several images", where=type(images).__name__, mend="give a list of them, or call model(image)"
         )
-    return [as_image(image) for image in images]
+    return [as_image(image, contract) for image in images]

@@ -13,13 +13,14 @@ from segtool.card import ModelCard
 from segtool.drawing import blended, label_map_note, save_image, save_label_map
 from segtool.errors import NoMoreRoom, SegtoolError
 from segtool.files import digest
-from segtool.images import RGB, opened_image, read_image
-from segtool.prediction import Prediction
+from segtool.images import opened_image
+from segtool.prediction import Prediction, voided
+from segtool.readers import Image, Missing, reader_of
 from segtool.runtime.pipeline import run_overlapped
 from segtool.runtime.tiles import Tiles
 from segtool.sources import find, is_video, result_names
 
-Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
+Predict = Callable[[Sequence[Image]], Sequence[Prediction]]
 Progress = Callable[[int, int], None]
 Outcomes = list[SegtoolError | None]
 
@@ -171,33 +172,36 @@ def segment_images(tasks: Sequence[Task], job: Job, progress: Progress) -> Outco
         What went wrong with each, or None; up to the first that there is no room for.
     """
 
+    reader = reader_of(job.card.input)
     notes: dict[Task, str] = {}
+    missing: dict[Task, Missing] = {}
 
-    def read(task: Task) -> RGB:
+    def read(task: Task) -> Image:
         notes[task] = note_of(job.origin, task.source)  # of the file that is read, whatever takes its place
-        return read_image(task.source)
+        opened = reader.open(task.source)
+        missing[task] = opened.missing
+        return opened.values
 
-    def write(task: Task, image: RGB, prediction: Prediction) -> None:
+    def write(task: Task, image: Image, prediction: Prediction) -> None:
+        labels = voided(prediction, missing.pop(task)).labels
         # The mask last: where it is, both are.
-        save_image(task.overlay, blended(image, prediction.labels, job.card.colors))
-        save_label_map(task.mask, prediction.labels, job.card.colors, notes.pop(task))
+        save_image(task.overlay, blended(reader.picture(image), labels, job.card.colors))
+        save_label_map(task.mask, labels, job.card.colors, notes.pop(task))
+
+    def pixels(task: Task) -> int:
+        try:
+            return reader.pixels(task.source)
+        except SegtoolError:
+            return 0  # reading it says what is wrong
 
     found: Outcomes = []
     pace = {"batch": job.batch, "concurrency": job.concurrency}
-    for task, error in run_overlapped(tasks, read, job.predict, write, weigh=_pixels, **pace):
+    for task, error in run_overlapped(tasks, read, job.predict, write, weigh=pixels, **pace):
         found.append(None if error is None else error.about(task.source))
         progress(len(found), len(tasks))
         if isinstance(error, NoMoreRoom):
             break
     return found
-
-
-def _pixels(task: Task) -> int:
-    try:
-        with opened_image(task.source) as image:
-            return image.width * image.height
-    except SegtoolError:
-        return 0  # reading it says what is wrong
 
 
 def segment_film(task: Task, job: Job, progress: Progress) -> SegtoolError | None:
@@ -206,6 +210,9 @@ def segment_film(task: Task, job: Job, progress: Progress) -> SegtoolError | Non
     Returns:
         What went wrong, or None.
     """
+    if job.card.input.bands is not None:
+        what = f"a video has red, green and blue, and the model takes {len(job.card.input.bands)} bands"
+        return SegtoolError(what, where=task.source)
     try:
         from segtool.runtime.video import segment_video
     except ModuleNotFoundError:

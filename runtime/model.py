@@ -8,47 +8,49 @@ from numpy.typing import NDArray
 
 from segtool.card import ModelCard
 from segtool.errors import SegtoolError
-from segtool.images import RGB
 from segtool.prediction import Prediction
+from segtool.readers import reader_of
 from segtool.runtime.backend import Backend, DeviceOutputs, Outputs, check_size
 from segtool.runtime.inputs import ImageLike, as_image, as_images
 
 
 class Model:
-    """Callable on RGB images of any size (or the fixed size of the export), from several threads.
+    """Callable on images of any size (or the fixed size of the export), from several threads.
 
-    An image is uint8 [H,W,3], a PIL image, or the path of a file.
+    An image is uint8 [H,W,3] RGB, a PIL image, or the path of a file. Of a model that was trained on bands it is
+    [H,W,B] of the kind that `card.input` says, or the path of a file.
 
     Attributes:
         backend: what runs it.
         card: the model card.
+        reader: reads image files as the model takes them.
         concurrency: calls at once that are faster than one after the other.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.card: ModelCard = backend.card
+        self.reader = reader_of(self.card.input)
         self.concurrency = backend.concurrency
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Segments one image.
 
         Raises:
-            SegtoolError: no image, an array that is not uint8 [H,W,3], or not of the model's fixed size.
+            SegtoolError: no image, not as the model takes it, or not of its fixed size.
         """
-        return self.batch([as_image(image)])[0]
+        return self.batch([self.taken(image)])[0]
 
     def batch(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Segments images of one size in one run.
 
         Args:
-            images: a list of them, or uint8 [N,H,W,3].
+            images: a list of them, or an array [N,H,W,B].
 
         Raises:
-            SegtoolError: no images, arrays that are not uint8 [H,W,3], of several sizes, or not of the model's fixed
-                size.
+            SegtoolError: no images, not as the model takes them, of several sizes, or not of its fixed size.
         """
-        arrays = as_images(images)
+        arrays = as_images(images, self.card.input)
         if not arrays:
             return []
         for array in arrays:
@@ -66,7 +68,7 @@ class Model:
             SegtoolError: the model was not exported with `--logits`; no image, or not of the model's fixed size.
         """
         self.check_logits()
-        array = as_image(image)
+        array = self.taken(image)
         self.check(array)
         return self.backend.logits(array[None])[0]
 
@@ -84,8 +86,8 @@ class Model:
         """Segments a batch that is where the model runs, and leaves the outputs there.
 
         Args:
-            images: uint8 [N,H,W,3], contiguous: a torch.Tensor, a CuPy array, or whatever else has `__dlpack__` or
-                `__cuda_array_interface__`.
+            images: [N,H,W,B] of the model's kind, contiguous: a torch.Tensor, a CuPy array, or whatever else has
+                `__dlpack__` or `__cuda_array_interface__`.
 
         Returns:
             `labels` uint8 [N,H,W], `confidence` float32 [N,H,W] and the exported model's other outputs, by name; they
@@ -96,8 +98,16 @@ class Model:
         """
         return self.backend.run_on_device(images)
 
-    def check(self, image: RGB) -> None:
-        """Whether the model takes an image uint8 [H,W,3] of this size.
+    def taken(self, image: ImageLike) -> NDArray[Any]:
+        """An image as the array [H,W,B] that the model takes.
+
+        Raises:
+            SegtoolError: it is none.
+        """
+        return as_image(image, self.card.input)
+
+    def check(self, image: NDArray[Any]) -> None:
+        """Whether the model takes an image [H,W,B] of this size.
 
         Raises:
             SegtoolError: not of the model's fixed size.

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from segtool.card import METADATA_KEY, ModelCard, parse_card
 from segtool.crf.library import library_path
 from segtool.errors import SegtoolError, SegtoolWarning
+from segtool.input_contract import InputContract
 from segtool.integrity import onnx_is_intact
 from segtool.runtime.backend import LOGITS, DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import INSTALL_ONNXRUNTIME, has_driver
 
 Device = Literal["cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_KINDS = {"float": "float32"}  # where ONNX Runtime and NumPy have other names
 _OUTPUTS = {"labels": ("tensor(uint8)", 3), "confidence": ("tensor(float)", 3)}
 _INSTALL_CUDA = "pip install 'segtool[gpu]' on a machine with an NVIDIA driver, or choose the backend cpu"
 # The smallest model there is: y = Identity(x), one float.
@@ -74,7 +76,7 @@ class OnnxRuntimeBackend:
             raise SegtoolError(what, where=path, mend=mend) from error
         _check_started(self.session, device)
         self.card: ModelCard = parse_card(_metadata(self.session, path), path)
-        _check_ends(self.session, path)
+        _check_ends(self.session, self.card.input, path)
         warn_if_changed(path)
         _warn_of_half(self.card, device)
         height, width = (d if isinstance(d, int) else None for d in self.session.get_inputs()[0].shape[1:3])
@@ -90,7 +92,7 @@ class OnnxRuntimeBackend:
         n, height, width = shape
         return n, self.size[0] or height, self.size[1] or width
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
+    def run(self, images: NDArray[Any]) -> Outputs:
         """See `Backend`."""
         try:
             values = self.session.run(self._outputs, {"image": images})
@@ -98,7 +100,7 @@ class OnnxRuntimeBackend:
             raise SegtoolError(f"ONNX Runtime failed ({_first_line(error)})", where=f"images {images.shape}") from error
         return dict(zip(self._outputs, values, strict=True))
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Backend`."""
         options = ort.RunOptions()
         options.only_execute_path_to_fetches = True  # not the CRF behind them
@@ -141,7 +143,8 @@ class OnnxRuntimeBackend:
                 f"the images are on {value.device_name()}, and the model runs on {self._device}",
                 mend="move them there, or load the model with another backend",
             )
-        check_batch(value.data_type().removeprefix("tensor(").removesuffix(")"), tuple(value.shape()), self.size)
+        kind = value.data_type().removeprefix("tensor(").removesuffix(")")
+        check_batch(_KINDS.get(kind, kind), tuple(value.shape()), self.size, self.card.input)
         return value
 
 
@@ -153,12 +156,13 @@ def _metadata(session: ort.InferenceSession, path: Path) -> str | None:
     return found
 
 
-def _check_ends(session: ort.InferenceSession, path: Path) -> None:
+def _check_ends(session: ort.InferenceSession, contract: InputContract, path: Path) -> None:
     """Whether inputs and outputs are those that `segtool export` writes; a card alone does not say so."""
-    inputs = [(value.name, value.type, len(value.shape)) for value in session.get_inputs()]
+    inputs = [(value.name, value.type, len(value.shape), value.shape[-1]) for value in session.get_inputs()]
+    kind = next((name for name, kind in _KINDS.items() if kind == contract.kind), contract.kind)
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
     ranks = {name: outputs.get(name) for name in _OUTPUTS}
-    if inputs != [("image", "tensor(uint8)", 4)] or ranks != _OUTPUTS:
+    if inputs != [("image", f"tensor({kind})", 4, contract.channels)] or ranks != _OUTPUTS:
         what = f"the file has other inputs or outputs than a model of segtool export, {', '.join(outputs)}"
         raise SegtoolError(what, where=path, mend="export the run again")
 

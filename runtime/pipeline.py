@@ -3,15 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]  # [H,W,B]
 T = TypeVar("T")
 Outcome = tuple[T, SegtoolError | None]
 MOST_AT_ONCE = 64_000_000  # pixels of images in memory, unless one alone has more

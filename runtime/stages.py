@@ -4,8 +4,8 @@ import json
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -16,14 +16,14 @@ STAGES = ("input", "network", "context", "crf", "output")
 
 
 def stage_shares(
-    path: Path, images: NDArray[np.uint8], *, native: bool = True, device: Device = "cpu", runs: int = 5
+    path: Path, images: NDArray[Any], *, native: bool = True, device: Device = "cpu", runs: int = 5
 ) -> dict[str, float]:
     """Shares of the time that ONNX Runtime spends in nodes, by the parts that their names begin with; those of the
     parts that there are add up to 1.
 
     Args:
         path: the `.onnx` file.
-        images: uint8 [N,H,W,3].
+        images: [N,H,W,B].
         runs: profiled, after one that is not counted.
 
     Raises:

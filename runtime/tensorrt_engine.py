@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segtool.crf import tensorrt_plugin
 from segtool.crf.library import OVERFLOW
-from segtool.engine import INPUT, STATUS, EngineRecord, Machine, read_record
+from segtool.engine import INPUT, STATUS, EngineRecord, Machine, input_kind, read_record
 from segtool.errors import SegtoolError
 from segtool.runtime.backend import DeviceOutputs, Outputs, check_batch
 from segtool.runtime.cuda_device import buffer_view, cuda_device, device_view, pinned, tensorrt, this_machine
@@ -56,10 +56,11 @@ class TensorRTBackend:
             self._device.create_stream(),
             threading.Lock(),
             _outputs_of(trt, self._engine),
+            np.dtype(input_kind(self.card.input)),
         )
         self._slots = Slots(self._execution)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Engines give none."""
         raise SegtoolError("an engine gives no logits", where=self.name, mend="use the .onnx file")
 
@@ -67,7 +68,7 @@ class TensorRTBackend:
         """See `Backend`."""
         return self.record.profile.nearest(shape)
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
+    def run(self, images: NDArray[Any]) -> Outputs:
         """See `Backend`."""
         self._check_shape(images.shape)
         self._device.set_current()  # of this thread
@@ -80,7 +81,8 @@ class TensorRTBackend:
         """See `Backend`."""
         self._device.set_current()
         view = device_view(images, self._execution.stream)
-        check_batch(str(view.dtype), view.shape, self.size)
+        contract = self.card.input.model_copy(update={"kind": input_kind(self.card.input)})
+        check_batch(str(view.dtype), view.shape, self.size, contract)
         self._check_shape(view.shape)
         outputs = self._computed(view)
         status = outputs.pop(STATUS, None)

@@ -30,6 +30,7 @@ class Execution(NamedTuple):
         stream: that everything is computed on, which keeps runs apart.
         lock: held while work is put on the stream, or captured from it.
         outputs: data types by name.
+        kind: data type of images.
     """
 
     device: Any
@@ -37,6 +38,7 @@ class Execution(NamedTuple):
     stream: Any
     lock: threading.Lock
     outputs: dict[str, np.dtype]
+    kind: np.dtype
 
     def execute(self) -> None:
         """Puts one run on the stream, on the addresses that the context was given.
@@ -66,7 +68,7 @@ class Slot:
         try:
             with execution.lock:
                 execution.context.set_input_shape(INPUT, shape)
-                self._image, self._upload = self._pair(INPUT, shape, np.dtype(np.uint8))
+                self._image, self._upload = self._pair(INPUT, shape, execution.kind)
                 pairs = {n: self._pair(n, self._shape_of(n), dtype) for n, dtype in execution.outputs.items()}
                 self._graph = self._captured()
         except Exception:
@@ -97,7 +99,7 @@ class Slot:
         self._execution.execute()
         return builder.end_building().complete()
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
+    def run(self, images: NDArray) -> Outputs:
         """Uploads, computes and downloads, in this order; another slot does another of the three meanwhile."""
         self._image[...] = images
         host, on_device = self._upload

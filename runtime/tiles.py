@@ -42,7 +42,7 @@ def check_tiles(tiles: Tiles) -> None:
 
 
 def predict_tiled(
-    model: Callable[[NDArray[np.uint8]], Prediction],
+    model: Callable[[NDArray[Any]], Prediction],
     image: ImageLike,
     tiles: Tiles,
     only: Container[str] = Prediction._fields,
@@ -50,8 +50,8 @@ def predict_tiled(
     """Segments an image tile by tile; every pixel is taken from the one tile that sees most around it.
 
     Args:
-        model: a `segtool.runtime.Model`, or any other function of uint8 [H,W,3].
-        image: uint8 [H,W,3], a PIL image or a path. One that is not larger than a tile is run as it is; where the model
+        model: a `segtool.runtime.Model`, or any other function of images [H,W,B].
+        image: what the model takes. One that is not larger than a tile is run as it is; where the model
             takes one size alone, it is continued by its mirror image.
         only: parts of the answer besides the labels that are put together where there are several tiles, for each takes
             much memory of a large image. Others are None then, and the confidence NaN.
@@ -60,7 +60,7 @@ def predict_tiled(
         SegtoolError: tiles that do not overlap as they should, or are not of the model's fixed size.
     """
     check_tiles(tiles)
-    image = as_image(image)
+    image = model.taken(image) if hasattr(model, "taken") else as_image(image)
     height, width = image.shape[:2]
     whole = _stitched(model, _continued(image, model), tiles, only)
     parts: dict[str, Any] = {
@@ -70,7 +70,7 @@ def predict_tiled(
 
 
 def _stitched(
-    model: Callable[[NDArray[np.uint8]], Prediction], image: NDArray[np.uint8], tiles: Tiles, only: Container[str]
+    model: Callable[[NDArray[Any]], Prediction], image: NDArray[Any], tiles: Tiles, only: Container[str]
 ) -> Prediction:
     rows, columns = (spans(side, tile, tiles.overlap) for side, tile in zip(image.shape, tiles[:2], strict=False))
     if len(rows) == len(columns) == 1:
@@ -88,7 +88,7 @@ def _stitched(
     return Prediction(**whole)
 
 
-def _continued(image: NDArray[np.uint8], model: Any) -> NDArray[np.uint8]:
+def _continued(image: NDArray[Any], model: Any) -> NDArray[Any]:
     """The image, or if it is smaller than a model's fixed size, with its mirror image below and to the right."""
     fixed = model.backend.size if hasattr(model, "backend") else (None, None)
     missing = [max(0, (want or 0) - have) for want, have in zip(fixed, image.shape, strict=False)]

@@ -5,18 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segtool.errors import SegtoolError, printable
+from segtool.input_contract import LARGEST_STRIDE, InputContract, Number
 from segtool.stored import misfit
 
-SCHEMA_VERSION = 3  # 2: before the contextual CRF; 1: before the dense CRF's logits were normalised
+SCHEMA_VERSION = 4  # 3: before bands; 2: before the contextual CRF; 1: before the dense CRF's logits were normalised
 METADATA_KEY = "segtool_card"  # in safetensors metadata and in ONNX metadata_props
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Matrix = list[list[Number]]
-Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(printable)]  # it may come from anywhere, and is shown in terminals
 Compatibility = Literal["full", "per-class", "per-kernel"]
 Level = Annotated[int, Field(ge=0, le=255)]
-LARGEST_STRIDE, MOST_ITERATIONS, WIDEST = 4096, 10_000, 1e6  # far beyond what is of use, and what still ends
+MOST_ITERATIONS, WIDEST = 10_000, 1e6  # far beyond what is of use, and what still ends
 MOST_OFFSETS, MOST_HIDDEN, _MOST_CHANNELS, FARTHEST = 1024, 4096, 65_536, 1024
 Step = Annotated[int, Field(ge=-FARTHEST, le=FARTHEST)]
 
@@ -31,14 +30,6 @@ class ClassInfo(_Strict):
     id: int = Field(ge=0, le=254)
     name: Text
     color: tuple[Level, Level, Level]
-
-
-class InputContract(_Strict):
-    """Images are RGB uint8; the graph normalises, pads to `stride` with the mean colour, and crops back."""
-
-    mean: tuple[Number, Number, Number] = (0.485, 0.456, 0.406)  # of levels / 255
-    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
-    stride: int = Field(default=32, ge=1, le=LARGEST_STRIDE)
 
 
 class CrfCard(_Strict):
@@ -153,7 +144,7 @@ class ParityRecord(_Strict):
 class ModelCard(_Strict):
     """Everything that an artifact says of itself."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     architecture: Text
     encoder: Text
     classes: list[ClassInfo] = Field(min_length=1, max_length=255)
@@ -173,7 +164,7 @@ class ModelCard(_Strict):
     @classmethod
     def _upgrade(cls, data: Any) -> Any:
         """A model of an older schema goes on giving what it gave: in version 1 its CRF scales logits as they come."""
-        if not isinstance(data, dict) or data.get("schema_version") not in (1, 2):
+        if not isinstance(data, dict) or data.get("schema_version") not in (1, 2, 3):
             return data
         crf = data.get("crf")
         if data["schema_version"] == 1 and isinstance(crf, dict):

@@ -7,9 +7,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from segtool.card import ModelCard, parse_card
 from segtool.errors import SegtoolError
 from segtool.files import write_text
+from segtool.input_contract import InputContract
 
 Shape = tuple[int, int, int, int]
 INPUT, STATUS = "image", "lattice_status"  # an engine's tensors besides the exported outputs
+
+
+def input_kind(contract: InputContract) -> str:
+    """Of which kind an engine's input is: TensorRT knows no 16-bit integers."""
+    return "float32" if contract.kind == "uint16" else contract.kind
 
 
 class Machine(BaseModel):
@@ -24,7 +30,7 @@ class Machine(BaseModel):
 
 
 class Profile(BaseModel):
-    """The input shapes [N,H,W,3] that an engine takes, and the one that it is fastest at."""
+    """The input shapes [N,H,W,B] that an engine takes, and the one that it is fastest at."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

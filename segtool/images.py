@@ -25,6 +25,8 @@ LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker proc
 _ROWS = 256  # that are converted at a time
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins
+_BANDS = "bands: all in classes.yaml, or --set data.bands=all in training, takes all bands as they are"
 ORIENTATION = 0x0112  # of EXIF; 1 is upright
 TURNS_SIDES = (5, 6, 7, 8)
 _BYTES = "the image that was sent"
@@ -104,6 +106,10 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
             raise NotAnImage("HEIC is not read here", where=where, mend=f"{INSTALL_HEIC}, or convert it") from error
         if isinstance(source, Path) and (found := impostor(source)) is not None:
             raise NotAnImage(found.what, where=where, mend=found.mend) from error
+        if _head(source)[:4] in _TIFF:
+            raise NotAnImage(
+                "a TIFF that is no picture of one, three or four bands", where=where, mend=_BANDS
+            ) from error
         raise NotAnImage("not an image", where=where, mend="remove it or replace it") from error
     except SegtoolError as error:
         raise error.about(where) from error.__cause__
@@ -163,6 +169,15 @@ def _check_size(image: Image.Image, where: object, most: int | None) -> None:
     if image.format == "TIFF":  # its decoder makes room for a whole tile, however small the image is
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = max(width, tags.get(_TILE_WIDTH, 0)), max(height, tags.get(_TILE_LENGTH, 0))
+    check_pixels(height, width, where, most)
+
+
+def check_pixels(height: int, width: int, where: object, most: int | None = None) -> None:
+    """Refuses images of more pixels than are allowed, see `read_image`.
+
+    Raises:
+        TooManyPixels: it has more.
+    """
     allowed = _most_pixels() if most is None else most
     if width * height > allowed:
         what = f"an image of {height}x{width} has more than {allowed / 1e6:.1f} million pixels"

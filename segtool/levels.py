@@ -33,5 +33,6 @@ def _check_levels(levels: NDArray[np.generic], mode: str) -> None:
         kind = "floating-point" if mode == "F" else "integer"
         raise SegtoolError(
             f"an image of {kind} levels {low:.6g}..{high:.6g}",
-            mend="scale them to 0..255 and save 8 bits, or to 0..65535 and 16 bits",
+            mend="scale them to 0..255 and save 8 bits, or to 0..65535 and 16 bits; bands: all in classes.yaml takes "
+            "numbers as they are",
         )

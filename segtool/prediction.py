@@ -31,6 +31,13 @@ class Prediction(NamedTuple):
     context_confidence: NDArray[np.float32] | None = None
 
 
+def voided(prediction: Prediction, missing: NDArray[np.bool_] | None) -> Prediction:
+    """The prediction with void where the image [H,W] has no data; None: it has some everywhere."""
+    if missing is None:
+        return prediction
+    return prediction._replace(labels=np.where(missing, np.uint8(VOID), prediction.labels))
+
+
 def sure(prediction: Prediction, threshold: float | None) -> Prediction:
     """The prediction with void where the winning class is less probable than `threshold`; None: as it is."""
     if threshold is None:

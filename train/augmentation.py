@@ -1,7 +1,11 @@
 """Training crops: image and mask augmented together; whole images for validation."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -9,8 +13,12 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from segtool.data.base import SegmentationDataset, even_choice
+from segtool.input_contract import InputContract
 from segtool.train.config.settings import DataConfig
 from segtool.train.seeds import seeded
+
+RGB = InputContract()
+_FILL = [124, 116, 104]  # the mean of pictures, levels
 
 
 class RandomScaledCrop(v2.Transform):
@@ -59,16 +67,46 @@ def _randint(inclusive: int) -> int:
     return int(torch.randint(0, inclusive + 1, ()))
 
 
+class BandJitter(v2.Transform):
+    """Brightness and contrast of bands of any kind: numbers times a factor from their `low`, then from their mean.
+
+    Args:
+        most: factors are uniform in 1 - most..1 + most.
+        low: [B,1,1], what is drawn black.
+    """
+
+    def __init__(self, most: float, low: Tensor) -> None:
+        super().__init__()
+        self.most, self.low = most, low
+
+    def make_params(self, flat_inputs: list) -> dict[str, float]:
+        brightness, contrast = torch.empty(2).uniform_(1 - self.most, 1 + self.most).tolist()
+        return {"brightness": brightness, "contrast": contrast}
+
+    def transform(self, inpt: Tensor, params: dict[str, float]) -> Tensor:
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        bright = self.low + params["brightness"] * (inpt.as_subclass(Tensor) - self.low)
+        mean = bright.mean((-2, -1), keepdim=True)
+        return tv_tensors.Image(mean + params["contrast"] * (bright - mean))
+
+
 class TrainingCrops(Dataset):
-    """Augmented crops: image float32 [3,h,w] with levels 0..255, labels int64 [h,w].
+    """Augmented crops: image float32 [B,h,w] with numbers as they are read, labels int64 [h,w].
 
     Item `epoch * len + index` (see `EpochSampler`) is image `index` as it is augmented in that epoch: a function of
     the seed, the epoch and the image alone.
+
+    Args:
+        contract: what images are.
     """
 
-    def __init__(self, dataset: SegmentationDataset, config: DataConfig, seed: int = 0) -> None:
-        self._dataset, self._seed, self._noise = dataset, seed, config.noise
-        self._transform = augmentation(config, dataset.ignore_index)
+    def __init__(
+        self, dataset: SegmentationDataset, config: DataConfig, seed: int = 0, contract: InputContract = RGB
+    ) -> None:
+        self._dataset, self._seed, self._contract = dataset, seed, contract
+        self._transform = augmentation(config, dataset.ignore_index, contract)
+        self._noise = config.noise * (_column(contract.high) - _column(contract.low)) / 255
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -76,19 +114,40 @@ class TrainingCrops(Dataset):
     def __getitem__(self, key: int) -> tuple[Tensor, Tensor]:
         epoch, index = divmod(key, len(self))
         sample = self._dataset.load(index)
-        image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
+        image = tv_tensors.Image(_filled(sample.image, self._contract))
         mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
         with seeded(self._seed, "crop", epoch, index):
             image, mask = self._transform(image, mask)
-            levels = image.as_subclass(Tensor).float()
-            if self._noise:  # torchvision's would cut it off to whole levels
-                levels = (levels + self._noise * torch.randn_like(levels)).clamp(0, 255)
-        return levels, mask.as_subclass(Tensor).long()
+            numbers = image.as_subclass(Tensor).float()
+            if self._noise.any():  # torchvision's would cut it off to whole levels
+                numbers = numbers + self._noise * torch.randn_like(numbers)
+                numbers = numbers.clamp(0, 255) if self._contract.bands is None else numbers
+        return numbers, mask.as_subclass(Tensor).long()
 
 
-def augmentation(config: DataConfig, ignore_index: int) -> v2.Transform:
-    """The transform of (tv_tensors.Image uint8 [3,H,W], tv_tensors.Mask [H,W]); new pixels are void."""
-    fill: dict[type, object] = {tv_tensors.Image: [124, 116, 104], tv_tensors.Mask: ignore_index}
+def _filled(image: NDArray[Any], contract: InputContract) -> Tensor:
+    """An image as a tensor [B,H,W]: of pictures uint8; of bands float32, with the mean where there are no data, which
+    would spread as images are scaled."""
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    if contract.bands is None:
+        return tensor
+    numbers, mean = tensor.float(), _column(contract.mean)
+    if contract.kind == "float32":
+        return torch.where(numbers.isnan(), mean, numbers)
+    if contract.nodata is None:
+        return numbers
+    return torch.where((numbers == contract.nodata).all(0), mean, numbers)
+
+
+def _column(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers)[:, None, None]
+
+
+def augmentation(config: DataConfig, ignore_index: int, contract: InputContract = RGB) -> v2.Transform:
+    """The transform of (tv_tensors.Image [B,H,W], tv_tensors.Mask [H,W]); pictures are uint8, bands float32. New pixels
+    have the mean colour and are void."""
+    color = _FILL if contract.bands is None else list(contract.mean)
+    fill: dict[type, object] = {tv_tensors.Image: color, tv_tensors.Mask: ignore_index}
     jitter = config.color_jitter
     steps: list[v2.Transform] = [RandomScaledCrop(config.crop, config.scale, fill)]
     if config.flip:
@@ -96,13 +155,16 @@ def augmentation(config: DataConfig, ignore_index: int) -> v2.Transform:
     if config.rotate:
         # Masks are rotated by the nearest pixel whatever is said here.
         steps.append(v2.RandomRotation(config.rotate, InterpolationMode.BILINEAR, fill=fill))
-    if jitter:
+    if jitter and contract.bands is None:
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter))
+    elif jitter:
+        steps.append(BandJitter(jitter, _column(contract.low)))
     return v2.Compose(steps)
 
 
 class WholeImages(Dataset):
-    """Whole images for validation: image uint8 [3,H,W], labels uint8 [H,W]; optionally an even choice of `limit`.
+    """Whole images for validation: image [B,H,W], uint8 or float32, labels uint8 [H,W]; optionally an even choice of
+    `limit`.
 
     Of several processes each has every w-th image. All have as many: one that has run out of images repeats its last
     with nothing but void, which counts nowhere.
@@ -121,4 +183,5 @@ class WholeImages(Dataset):
         repeated = index >= len(self._indices)
         sample = self._dataset.load([*self._indices, 0][min(index, len(self._indices))])
         labels = np.full_like(sample.labels, self._dataset.ignore_index) if repeated else sample.labels
-        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(labels)
+        image = torch.from_numpy(sample.image).permute(2, 0, 1)
+        return image if image.dtype == torch.uint8 else image.float(), torch.from_numpy(labels)

@@ -15,15 +15,18 @@ from segtool.errors import SegtoolError
 
 _BLOCK = 256 << 20  # bytes that are asked for at a time
 _SHARE = 0.5  # of the free memory that a cache may fill unasked
+_ALIGNED = 8  # bytes
 _PROBES = 16  # images from which the size of all is estimated
 Progress = Callable[[int, int], None]
 
 
 class _Place(NamedTuple):
+    """Where a sample lies: its image, and right behind it its labels."""
+
     block: int
     start: int
-    height: int
-    width: int
+    shape: tuple[int, ...]
+    kind: np.dtype
 
 
 class CachedDataset(DerivedDataset):
@@ -51,23 +54,24 @@ class CachedDataset(DerivedDataset):
             progress(index + 1, len(dataset))
 
     def load(self, index: int) -> Sample:
-        block, start, height, width = self._places[index]
-        pixels = height * width
-        flat = self._blocks[block].numpy()[start : start + 4 * pixels]
-        return Sample(flat[: 3 * pixels].reshape(height, width, 3), flat[3 * pixels :].reshape(height, width))
+        block, start, shape, kind = self._places[index]
+        height, width, channels = shape
+        flat = self._blocks[block].numpy()[start:]
+        size = height * width * channels * kind.itemsize
+        labels = flat[size : size + height * width].reshape(height, width)
+        return Sample(flat[:size].view(kind).reshape(shape), labels)
 
     def _store(self, sample: Sample) -> _Place:
-        height, width = sample.labels.shape
-        size = 4 * height * width
+        size = _size(sample)
         if size > self._free:
             self._blocks.append(self._new_block(max(size, _BLOCK)))
             self._free = len(self._blocks[-1])
         start = len(self._blocks[-1]) - self._free
         flat = self._blocks[-1].numpy()
-        flat[start : start + 3 * height * width] = sample.image.ravel()
-        flat[start + 3 * height * width : start + size] = sample.labels.ravel()
+        flat[start : start + sample.image.nbytes] = np.ascontiguousarray(sample.image).view(np.uint8).ravel()
+        flat[start + sample.image.nbytes :][: sample.labels.size] = sample.labels.ravel()
         self._free -= size
-        return _Place(len(self._blocks) - 1, start, height, width)
+        return _Place(len(self._blocks) - 1, start, sample.image.shape, sample.image.dtype)
 
     def _new_block(self, size: int) -> Tensor:
         if self._folder is None:
@@ -122,8 +126,13 @@ def _cached_on_disk(
 
 def decoded_bytes(dataset: SegmentationDataset) -> int:
     """Bytes of all images and masks when decoded, estimated from an even choice of them."""
-    sizes = [dataset.load(i).labels.size for i in even_choice(len(dataset), _PROBES)]
-    return int(4 * np.mean(sizes) * len(dataset))
+    sizes = [_size(dataset.load(i)) for i in even_choice(len(dataset), _PROBES)]
+    return int(np.mean(sizes) * len(dataset))
+
+
+def _size(sample: Sample) -> int:
+    """Bytes of a sample; what follows it begins where numbers of any kind may."""
+    return -(-(sample.image.nbytes + sample.labels.nbytes) // _ALIGNED) * _ALIGNED
 
 
 def free_memory() -> int:

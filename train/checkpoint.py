@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save, save_file
 
-from segtool.card import METADATA_KEY, ClassInfo, InputContract, ModelCard, TrainedOn
+from segtool.card import METADATA_KEY, ClassInfo, ModelCard, TrainedOn
 from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
@@ -42,7 +42,7 @@ def make_card(
         encoder=model.encoder if model.source == "smp" or model.architecture.lower() == "featmapnet" else "",
         classes=classes,
         ignore_index=ignore_index,
-        input=InputContract(),
+        input=segmenter.contract,
         context=segmenter.context.to_card() if segmenter.context is not None else None,
         crf=segmenter.crf.to_card() if segmenter.crf is not None else None,
         trained_on=trained_on,
@@ -73,7 +73,9 @@ def load_segmenter(model: Path) -> tuple[Segmenter, ModelCard]:
     path = checkpoint_path(model)
     card = read_card(path)
     # Its weights are in the file, whatever it was started from.
-    network = build_stored(model_config(card).model_copy(update={"weights": None}), len(card.classes), path)
+    network = build_stored(
+        model_config(card).model_copy(update={"weights": None}), len(card.classes), card.input.channels, path
+    )
     tensors = _tensors(path)
     of_crf, of_context = _taken(tensors, CRF_PREFIX), _taken(tensors, CONTEXT_PREFIX)
     _load(network, tensors, path)

@@ -63,7 +63,7 @@ class StageModule(L.LightningModule):
         return whole / rest if number >= batches - rest else 1.0
 
     def loss(self, batch: tuple[Any, ...]) -> Tensor:
-        """The loss of (image, labels); where the network is fixed of (logits, image, labels), or where the contextual
+        """The loss of (image, labels); where the network is fixed of (logits, guide, labels), or where the contextual
         CRF learns of (features, labels), see `ContextMaps`."""
         if self.stage.by_edges:
             return self._loss_of_edges(batch)
@@ -72,7 +72,8 @@ class StageModule(L.LightningModule):
         if not self.stage.crf:
             return self._criterion(unary, labels)
         assert self.segmenter.crf is not None
-        loss = self._criterion(self.segmenter.crf(contextual, image, self.train_iterations), labels)
+        guide = self.segmenter.guide(image) if self.stage.network else image
+        loss = self._criterion(self.segmenter.crf(contextual, guide, self.train_iterations), labels)
         if self.stage.network and self.unary_loss:
             loss = loss + self.unary_loss * self._criterion(unary, labels)
         return loss

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
+from segtool.readers import reader_of
 from segtool.train.config.views import WHOLE, Views
 from segtool.train.networks import Segmenter, SegmenterLogits
 from segtool.train.views import view_logits
@@ -19,19 +21,23 @@ KERNELS = ("spatial", "bilateral")
 
 
 class TorchPredictor:
-    """Calls a segmenter on uint8 [H,W,3] images; the counterpart of the deployed runtimes.
+    """Calls a segmenter on images [H,W,B]; the counterpart of the deployed runtimes.
 
     Args:
         segmenter: on any device; is put into eval mode.
         iterations: of the CRF, if not the segmenter's own.
         views: what of an image the network is shown.
+
+    Attributes:
+        reader: reads image files as the segmenter takes them.
     """
 
     def __init__(self, segmenter: Segmenter, iterations: int | None = None, views: Views = WHOLE) -> None:
         self.segmenter, self.iterations, self.views = segmenter.eval(), iterations, views
+        self.reader = reader_of(segmenter.contract)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+    def __call__(self, image: NDArray[Any]) -> Prediction:
         unary, contextual, refined = self._logits(image)
         probabilities = refined.softmax(1)[0]
         labels, confidence = winners(probabilities)
@@ -41,19 +47,20 @@ class TorchPredictor:
         return Prediction(labels, confidence, before[0], probabilities.cpu().numpy(), before[1], *between)
 
     @torch.inference_mode()
-    def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """What the dense CRF starts from, float32 [C,H,W]; without one, what the labels are the largest of."""
         return self._before_crf(self._pixels(image))[1][0].float().cpu().numpy()
 
     @torch.inference_mode()
-    def labels_by_kernel(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    def labels_by_kernel(self, image: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:
         """What the labels [H,W] would be if the dense CRF had only one of its kernels; empty without a dense CRF."""
         if self.segmenter.crf is None:
             return {}
         pixels = self._pixels(image)
         logits = self._before_crf(pixels)[1]
+        guide = self.segmenter.guide(pixels)
         return {
-            name: winners(crf(logits, pixels, self.iterations)[0])[0] for name, crf in self._crfs_of_one_kernel.items()
+            name: winners(crf(logits, guide, self.iterations)[0])[0] for name, crf in self._crfs_of_one_kernel.items()
         }
 
     @cached_property
@@ -66,13 +73,12 @@ class TorchPredictor:
         device = self.segmenter.mean.device
         return {name: crf.to(device).eval() for name, crf in crfs.items()}
 
-    def _logits(self, image: NDArray[np.uint8]) -> SegmenterLogits:
+    def _logits(self, image: NDArray[Any]) -> SegmenterLogits:
         pixels = self._pixels(image)
         unary, contextual = self._before_crf(pixels)
         crf = self.segmenter.crf
-        return SegmenterLogits(
-            unary, contextual, contextual if crf is None else crf(contextual, pixels, self.iterations)
-        )
+        refined = contextual if crf is None else crf(contextual, self.segmenter.guide(pixels), self.iterations)
+        return SegmenterLogits(unary, contextual, refined)
 
     def _before_crf(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of all views together before and after the contextual CRF; the same twice without one."""
@@ -83,7 +89,7 @@ class TorchPredictor:
         unary, contextual = view_logits(lambda x: torch.cat(self.segmenter.contextual(x)), pixels, self.views).chunk(2)
         return unary, contextual
 
-    def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
+    def _pixels(self, image: NDArray[Any]) -> Tensor:
         return image_tensor(image, self.segmenter.mean.device)
 
 
@@ -99,8 +105,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def image_tensor(image: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """An image [H,W,3] as a segmenter takes it, float32 [1,3,H,W]."""
+def image_tensor(image: NDArray[Any], device: torch.device) -> Tensor:
+    """An image [H,W,B] as a segmenter takes it, float32 [1,B,H,W]."""
     return torch.from_numpy(image).permute(2, 0, 1)[None].to(device, torch.float32)
 
 

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from threading import Lock
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +18,7 @@ _KEPT = 2  # images whose unary logits are remembered
 
 
 class CrfTuner:
-    """Calls a segmenter on uint8 [H,W,3] images with a CRF that is given each time; the network sees an image once.
+    """Calls a segmenter on images [H,W,B] with a CRF that is given each time; the network sees an image once.
 
     May be called from several threads, one of which runs at a time.
     """
@@ -29,18 +29,18 @@ class CrfTuner:
         self._lock = Lock()
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8], card: CrfCard) -> Prediction:
+    def __call__(self, image: NDArray[Any], card: CrfCard) -> Prediction:
         device = self.segmenter.mean.device
         with self._lock:
             pixels = image_tensor(image, device)
             unary, contextual = self._logits(image, pixels)
             crf = DenseCRF.from_card(card.model_copy(update={"learn_widths": False})).to(device)
-            probabilities = crf(contextual, pixels).softmax(1)[0]
+            probabilities = crf(contextual, self.segmenter.guide(pixels)).softmax(1)[0]
         before, before_confidence = winners(unary.softmax(1)[0])
         between = (None, None) if contextual is unary else winners(contextual.softmax(1)[0])
         return Prediction(*winners(probabilities), before, None, before_confidence, *between)
 
-    def _logits(self, image: NDArray[np.uint8], pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(self, image: NDArray[Any], pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Before and after the contextual CRF; the same twice without one."""
         key = image.tobytes() + bytes(str(image.shape), "ascii")
         if key not in self._unary:

@@ -8,15 +8,15 @@ import numpy as np
 
 from segtool.card import ClassInfo
 from segtool.data.annotations.shapes import Annotated, Compact, Shape, Source, area_of, decoded, rasterised
-from segtool.data.base import Sample, SegmentationDataset
+from segtool.data.base import Sample, SegmentationDataset, with_void
 from segtool.data.checks.files import image_doubts
 from segtool.data.checks.findings import Finding
 from segtool.data.class_list import named_classes
 from segtool.data.description import FILE, MASK_KEYS, VOID, Description, read_description
 from segtool.data.splits import ALL, Member, SplitRule
 from segtool.errors import SegtoolError
-from segtool.images import read_image
 from segtool.palette import voc_color
+from segtool.readers import reader_of_bands
 
 BACKGROUND = "background"
 _BACKGROUNDS = ("background", "_background_", "__background__")
@@ -65,14 +65,15 @@ class AnnotatedDataset(SegmentationDataset):
         return self._images[index].source
 
     def file_doubts(self, index: int) -> Iterator[Finding]:
-        return image_doubts(self._images[index].image)
+        return image_doubts(self._images[index].image) if self.reader.pictures else iter(())
 
     def load(self, index: int) -> Sample:
         annotated = self._images[index]
-        image = read_image(annotated.image)
-        height, width = annotated.size or image.shape[:2]
-        if (height, width) != image.shape[:2]:
-            found = f"{image.shape[0]}x{image.shape[1]}"
+        image = self.reader.open(annotated.image)
+        size = image.values.shape[:2]
+        height, width = annotated.size or size
+        if (height, width) != size:
+            found = f"{size[0]}x{size[1]}"
             mend = "was the image scaled, or turned by its EXIF, since it was labelled?"
             what = f"annotations for {height}x{width} pixels of an image of {found}"
             raise SegtoolError(what, where=annotated.source, mend=mend)
@@ -82,7 +83,7 @@ class AnnotatedDataset(SegmentationDataset):
         labels = np.full((height, width), self._elsewhere, np.uint8)
         for i in order:
             labels[decoded(compact[i])] = self._label(annotated.shapes[i])
-        return Sample(image, labels)
+        return with_void(image, labels, self.ignore_index)
 
     def _rank(self, shape: Shape, compact: Compact) -> tuple[bool, int]:
         """What is painted first: crowds, then large shapes."""
@@ -134,6 +135,8 @@ def open_annotated(name: str, split: str, folder: Path, read: Read) -> Annotated
         doubts=doubts,
     )
     dataset.described_by = path
+    if description is not None:
+        dataset.reader = reader_of_bands(description.bands)
     return dataset
 
 

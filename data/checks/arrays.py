@@ -1,13 +1,16 @@
 """The one check that every sample of every source goes through."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool.data.base import DerivedDataset, Sample, SegmentationDataset
 from segtool.errors import SegtoolError
+from segtool.input_contract import Kind
+from segtool.readers import Reader
 
 _PICTURE = 16  # values that are no class, beyond which a mask looks like a picture
 
@@ -15,7 +18,7 @@ _PICTURE = 16  # values that are no class, beyond which a mask looks like a pict
 class Checked(DerivedDataset):
     """The same dataset, each sample checked as it is loaded.
 
-    `load` raises SegtoolError for whatever is not a `Sample` of uint8 arrays of one size with labels of the classes,
+    `load` raises SegtoolError for whatever is not a `Sample` of arrays of one size with labels of the classes,
     and for whatever the dataset's own `load` stumbles over.
     """
 
@@ -32,6 +35,8 @@ class Checked(DerivedDataset):
             what = f"load() of dataset {self.name} failed with {type(error).__name__}: {error}"
             raise SegtoolError(what, where=where, mend="mend it; --debug shows the traceback") from error
         sample = _check_arrays(loaded, where)
+        _check_image(sample.image, self.reader, where)
+        _check_type("labels", sample.labels, ("uint8",), where)
         _check_sizes(sample, where)
         _check_labels(sample.labels, self, where)
         return sample
@@ -46,13 +51,20 @@ def _check_arrays(loaded: Any, where: object) -> Sample:
         if not isinstance(array, np.ndarray):
             raise SegtoolError(f"{name}: {type(array).__name__}", where=where, mend="it must be a numpy array")
     image, labels = loaded
-    _check_shape(image, where)
     if labels.ndim != 2:
         raise SegtoolError(f"labels of shape {list(labels.shape)}", where=where, mend="they must be [H,W]")
-    for name, array in (("image", image), ("labels", labels)):
-        _check_type(name, array, where)
     # A view, such as channels in the opposite order, is no input for torch.
     return Sample(np.ascontiguousarray(image), np.ascontiguousarray(labels))
+
+
+def _check_image(image: NDArray[Any], reader: Reader, where: object) -> None:
+    if reader.pictures:
+        _check_shape(image, where)
+        _check_type("image", image, ("uint8",), where)
+        return
+    if image.ndim != 3 or 0 in image.shape:
+        raise SegtoolError(f"image of shape {list(image.shape)}", where=where, mend="it must be [H,W,B]")
+    _check_type("image", image, get_args(Kind), where)
 
 
 def _check_shape(image: NDArray[Any], where: object) -> None:
@@ -66,12 +78,13 @@ def _check_shape(image: NDArray[Any], where: object) -> None:
     raise SegtoolError(f"image of shape {list(image.shape)}", where=where, mend=mend)
 
 
-def _check_type(name: str, array: NDArray[Any], where: object) -> None:
-    if array.dtype == np.uint8:
+def _check_type(name: str, array: NDArray[Any], kinds: Sequence[str], where: object) -> None:
+    if str(array.dtype) in kinds:
         return
     span = f" with values {array.min():.4g}..{array.max():.4g}" if array.size and array.dtype.kind in "fiu" else ""
-    meaning = "levels 0..255" if name == "image" else "class ids, void the ignore index"
-    raise SegtoolError(f"{name} of {array.dtype}{span}", where=where, mend=f"it must be uint8: {meaning}")
+    meaning = "class ids, void the ignore index" if name == "labels" else "levels 0..255"
+    mend = f"it must be uint8: {meaning}" if len(kinds) == 1 else f"it must be one of {', '.join(kinds)}"
+    raise SegtoolError(f"{name} of {array.dtype}{span}", where=where, mend=mend)
 
 
 def _check_sizes(sample: Sample, where: object) -> None:

@@ -37,7 +37,10 @@ def _pages(image: Image.Image) -> Iterator[tuple[str, str]]:
 
 def _fourth_band(image: Image.Image) -> Iterator[tuple[str, str]]:
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and _bands(image) > 3 and not has_alpha(image):
-        yield "bands beyond red, green and blue are left out", "the network sees three; choose which, and save those"
+        yield (
+            "bands beyond red, green and blue are left out",
+            "bands: all in classes.yaml, or their numbers, reads them",
+        )
     if has_alpha(image) and _translucent_share(image) > _TRANSLUCENT:
         mend = "is it another band, such as infrared? save the image without it"
         yield "transparency that is neither all nor nothing nearly everywhere; images are laid on black", mend

@@ -6,15 +6,18 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.findings import Finding, Group, grouped, refuse
+from segtool.data.checks.numbers import BandNumbers
 from segtool.data.statistics import Statistics
 from segtool.errors import SegtoolError
+from segtool.rasters import raster_about
 
 Progress = Callable[[int, int], None]
 _BLACK, _WHITE = 16, 239  # levels; of 12 bits that were taken for 16 the brightest is 16
-_LEVELS = "are its levels really 0..255, or 0..65535 in a file of 16 bits?"
+_LEVELS = "are its levels really 0..255, or 0..65535 in a file of 16 bits? bands: all takes numbers as they are"
 
 
 class Inspection:
@@ -30,6 +33,7 @@ class Inspection:
         doubts: what may be meant, but looks wrong.
         statistics: of the masks that could be read.
         pictures: where each picture was seen first, by a digest of its pixels.
+        numbers: of the bands of images that are no pictures.
     """
 
     def __init__(
@@ -39,10 +43,12 @@ class Inspection:
         self.problems, self.doubts = [*map(Finding.of, dataset.problems)], [*dataset.doubts]
         self.statistics = Statistics.of(dataset.classes)
         self.pictures: dict[bytes, str] = {}
+        self.numbers = BandNumbers(len(dataset))
         self._loaded, self._binary = 0, list[str]()
         for index in range(len(dataset)):
             self._look_at(index)
             progress(index + 1, len(dataset))
+        self.problems += self.numbers.problems()
         self.doubts += self._same_names()
         if self._loaded:
             self._judge()
@@ -58,11 +64,21 @@ class Inspection:
         self._loaded += 1
         found = set(np.flatnonzero(self.statistics.add(sample.labels)).tolist())
         self.pictures.setdefault(_digest(sample), self.dataset.identifier(index))
-        self.doubts += _levels(sample, self.dataset.identifier(index))
+        self._look_at_image(sample, index)
         if found == {self.dataset.ignore_index}:
             self.doubts.append(Finding("a mask of nothing but void", where, "label it, or leave the image out"))
         if found == {0, self.dataset.ignore_index}:
             self._binary.append(where)
+
+    def _look_at_image(self, sample: Sample, index: int) -> None:
+        where = self.dataset.identifier(index)
+        if self.dataset.reader.pictures:
+            self.doubts += _levels(sample, where)
+            return
+        path = self.dataset.image_path(index)
+        self.numbers.add(sample.image, where, None if path is None else raster_about(path)[1])
+        void = sample.labels == self.dataset.ignore_index
+        self.doubts += _gaps(sample, void, where)
 
     def _judge(self) -> None:
         """What only all images together show."""
@@ -109,10 +125,11 @@ def shared_pictures(training: Inspection, other: Inspection) -> list[Finding]:
 
 
 class Verdict(NamedTuple):
-    """Splits without problems: what looks wrong, by kind, and what the training masks hold."""
+    """Splits without problems: what looks wrong, by kind, and what the training masks and images hold."""
 
     doubts: list[Group]
     training: Statistics
+    numbers: BandNumbers
 
 
 def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> Verdict:
@@ -132,11 +149,18 @@ def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> Verdi
             raise SegtoolError("the splits have other classes", where=f"{train.split}, {other.split}")
     doubts = [doubt for inspection in (trained, *scored) for doubt in inspection.doubts]
     shared = [doubt for inspection in scored for doubt in shared_pictures(trained, inspection)]
-    return Verdict(grouped([*doubts, *shared]), trained.statistics)
+    return Verdict(grouped([*doubts, *shared]), trained.statistics, trained.numbers)
 
 
 def _digest(sample: Sample) -> bytes:
-    return blake2b(sample.image.data, digest_size=16, key=repr(sample.image.shape).encode()).digest()
+    return blake2b(sample.image.data.cast("B"), digest_size=16, key=repr(sample.image.shape).encode()).digest()
+
+
+def _gaps(sample: Sample, void: NDArray[np.bool_], where: str) -> Iterator[Finding]:
+    """Numbers that are none, where others of the same pixel are some."""
+    if sample.image.dtype == np.float32 and (gaps := int((np.isnan(sample.image).any(2) & ~void).sum())):
+        mend = "the mean of the band takes their place"
+        yield Finding(f"{gaps} labelled pixels have no number in some bands", where, mend)
 
 
 def _levels(sample: Sample, where: str) -> Iterator[Finding]:

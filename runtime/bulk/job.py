@@ -4,13 +4,14 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from segtool.errors import SegtoolError
 from segtool.files import digest
 from segtool.runtime import BackendName, Tiles, card_of
 from segtool.runtime.bulk.index import INDEX, merge_parts
+from segtool.runtime.bulk.map_worker import MapWorker
 from segtool.runtime.bulk.storage import Storage
 from segtool.runtime.bulk.worker import Work, Worker
 from segtool.runtime.ray_session import check_resources, connected
@@ -34,6 +35,7 @@ class Plan:
         block: images after which a worker writes down what it has done.
         retry: also the images that failed before.
         threshold: below which confidence pixels are void.
+        maps: whether images are read in windows, and results are GeoTIFFs; `bands` are then the model's channels.
     """
 
     model: Path
@@ -48,6 +50,8 @@ class Plan:
     tiles: Tiles | None = None
     retry: bool = False
     threshold: float | None = None
+    maps: bool = False
+    bands: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Totals:
 def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = lambda done, total: None) -> Totals:
     """Segments the images that are not done yet.
 
-    The results are palette PNGs of class ids, under the names of `segtool.sources.result_names`, and `index.parquet`,
-    whose columns `segtool.runtime.bulk.index.SCHEMA` names. A failed image is a row there with its error.
+    The results are palette PNGs (of maps GeoTIFFs) of class ids, under the names of `segtool.sources.result_names`, and
+    `index.parquet`, whose columns `segtool.runtime.bulk.index.SCHEMA` names. A failed image is a row there with its
+    error.
 
     Args:
         address: of a Ray cluster; None starts Ray on this machine.
@@ -98,6 +103,7 @@ def run(plan: Plan, address: str | None, progress: Callable[[int, int], None] = 
             batch=plan.batch,
             tiles=plan.tiles,
             threshold=plan.threshold,
+            bands=plan.bands,
         )
         with connected(address):
             check_resources(plan.replicas, {"CPU": plan.cpus, "GPU": plan.gpus})
@@ -118,7 +124,7 @@ def _over(index: "pa.Table", retry: bool) -> set[str]:
 def _names(paths: list[str], index: "pa.Table") -> list[str]:
     """Of the masks: those that are there keep theirs, and their images' too where these are gone."""
     masks = zip(index["path"].to_pylist(), index["mask"].to_pylist(), strict=True)
-    kept = {path: mask.removesuffix(".png") for path, mask in masks if mask is not None}
+    kept = {path: str(PurePosixPath(mask).with_suffix("")) for path, mask in masks if mask is not None}
     return result_names(paths, kept=kept, taken=kept.values())
 
 
@@ -130,11 +136,12 @@ def _segment(work: Work, names: dict[str, str], plan: Plan, progress: Callable[[
     context.enable_progress_bars = False
     # Blocks that are there from the start take no core from the workers, which may need all of them.
     whole = pa.table({"path": list(names), "name": list(names.values())})
-    blocks = [whole.slice(i, plan.block) for i in range(0, len(names), plan.block)]
+    block = 1 if plan.maps else plan.block
+    blocks = [whole.slice(i, block) for i in range(0, len(names), block)]
     finished = (
         ray.data.from_arrow(blocks)
         .map_batches(
-            Worker,
+            MapWorker if plan.maps else Worker,
             fn_constructor_args=(work,),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=plan.replicas),
@@ -163,10 +170,11 @@ def _claim(target: Storage, plan: Plan) -> None:
         "tiles": list(plan.tiles) if plan.tiles else None,
         "classes": card_of(plan.model).names,
         "threshold": plan.threshold,
+        **({"map": list(plan.bands or ())} if plan.maps else {}),
     }
     if target.exists(_JOB):
         before = json.loads(target.read(_JOB))
-        different = [name for name in job if before.get(name) != job[name]]
+        different = [name for name in {**job, **before} if before.get(name) != job.get(name)]
         if different:
             raise SegtoolError(
                 f"results of another job are there (other {', '.join(different)})",

@@ -11,6 +11,8 @@ from pyarrow import ArrowException, fs
 from segtool.errors import SegtoolError
 from segtool.sources import Found, sort_out
 
+_PIECE = 8 << 20  # bytes
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -64,6 +66,20 @@ class Storage:
         """
         with _in_one_line(path), self.system.open_input_stream(self._path(path)) as stream:
             return stream.read()
+
+    def local(self, path: str) -> Path | None:
+        """Where a file lies on this machine; None in object storage."""
+        return Path(self._path(path)) if isinstance(self.system, fs.LocalFileSystem) else None
+
+    def fetch(self, path: str, copy: Path) -> None:
+        """Copies a file to this machine, a piece at a time.
+
+        Raises:
+            SegtoolError: it cannot be read, or the copy not be written.
+        """
+        with _in_one_line(path), self.system.open_input_stream(self._path(path)) as stream, copy.open("wb") as file:
+            while piece := stream.read(_PIECE):
+                file.write(piece)
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.drawing import as_palette_image, png_bytes
-from segtool.images import RGB, decode_image
-from segtool.prediction import Prediction, sure
+from segtool.prediction import Prediction, sure, voided
+from segtool.readers import Image, Missing
 from segtool.runtime import BackendName, Tiles, load, predict_tiled
 from segtool.runtime.bulk.index import write_part
 from segtool.runtime.bulk.storage import Storage
@@ -27,6 +27,7 @@ class Work:
         batch: images of one size in a run.
         tiles: for images that are larger.
         threshold: below which confidence pixels are void.
+        bands: of maps, see `segtool.runtime.maps.job.MapJob`.
     """
 
     images: Storage
@@ -37,6 +38,7 @@ class Work:
     batch: int = 1
     tiles: Tiles | None = None
     threshold: float | None = None
+    bands: tuple[int, ...] | None = None
 
 
 class Worker:
@@ -59,13 +61,21 @@ class Worker:
         paths = [str(path) for path in block["path"]]
         names = dict(zip(paths, map(str, block["name"]), strict=True))
 
-        def write(path: str, image: RGB, prediction: Prediction) -> None:
+        missing: dict[str, Missing] = {}
+
+        def read(path: str) -> Image:
+            opened = self.model.reader.decode(self.work.images.read(path))
+            missing[path] = opened.missing
+            return opened.values
+
+        def write(path: str, image: Image, prediction: Prediction) -> None:
+            prediction = voided(prediction, missing.pop(path))
             mask = f"{names[path]}.png"
             self.work.out.write(mask, png_bytes(as_palette_image(prediction.labels, self.model.card.colors)))
             rows[path] = _row(path, mask, prediction, len(self.model.card.classes))
 
         found = run_overlapped(
-            paths, self._read, self._predict, write, batch=self.work.batch, concurrency=self.model.concurrency
+            paths, read, self._predict, write, batch=self.work.batch, concurrency=self.model.concurrency
         )
         for path, error in found:
             if error is not None:
@@ -74,10 +84,7 @@ class Worker:
         failed = sum("error" in row for row in rows.values())
         return {"done": [len(rows) - failed], "failed": [failed]}
 
-    def _read(self, path: str) -> RGB:
-        return decode_image(self.work.images.read(path))
-
-    def _predict(self, images: Sequence[RGB]) -> Sequence[Prediction]:
+    def _predict(self, images: Sequence[Image]) -> Sequence[Prediction]:
         tiles = self.work.tiles
         if tiles is None:
             found = self.model.batch(images)

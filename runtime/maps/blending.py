@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from segtool.crf.refine import log_softmax
 from segtool.errors import NoMoreRoom, SegtoolError
-from segtool.images import RGB
+from segtool.readers import Image
 from segtool.runtime.tiles import Tiles, check_tiles
 from segtool.windows import Span, spans, touching, weights
 
-Logits = Callable[[RGB], NDArray[np.float32]]
+Logits = Callable[[Image], NDArray[np.float32]]
 _KEPT = 256 << 20  # bytes of tiles' answers that stay in memory; others lie in files until no window needs them
 Place = tuple[int, int]
 
@@ -29,8 +29,8 @@ class Source(Protocol):
     height: int
     width: int
 
-    def read(self, rows: slice, columns: slice) -> RGB:
-        """uint8 [h,w,3] of a window."""
+    def read(self, rows: slice, columns: slice) -> Image:
+        """A window [h,w,B], as the model takes it."""
         ...
 
 
@@ -42,7 +42,7 @@ class Blended:
     run once, if windows come from the top to the bottom.
 
     Args:
-        logits: of an image uint8 [h,w,3] the network's, float32 [C,h,w], before any dense CRF.
+        logits: of an image [h,w,B] the network's, float32 [C,h,w], before any dense CRF.
         stride: tiles begin at multiples of it, see `segtool.windows.spans`.
         folder: for the answers to tiles that do not fit into memory.
 

@@ -10,18 +10,12 @@ from numpy.typing import NDArray
 
 from segtool.errors import SegtoolError
 from segtool.files import refuse_pipe
-from segtool.images import RGB
-from segtool.runtime.maps.gdal import gdal, rasterio_api, window_of
+from segtool.gdal import driver_of, gdal, not_read, rasterio_api, window_of
+from segtool.input_contract import InputContract
+from segtool.rasters import kind_of, without_gaps
+from segtool.readers import Image
 
-# What a file begins with, and GDAL's driver for it; what else GDAL reads may name other files.
-_DRIVERS = {
-    b"II*\0": "GTiff",
-    b"MM\0*": "GTiff",
-    b"II+\0": "GTiff",
-    b"MM\0+": "GTiff",
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-}
+PICTURES = InputContract()
 
 
 class Map:
@@ -32,13 +26,13 @@ class Map:
         place: where on earth it lies: `crs` and `transform`, or `gcps`, as far as the file says.
     """
 
-    def __init__(self, dataset: Any, bands: Sequence[int], path: Path) -> None:
-        self._dataset, self._bands, self._path = dataset, list(bands), path
+    def __init__(self, dataset: Any, bands: Sequence[int], path: Path, contract: InputContract) -> None:
+        self._dataset, self._bands, self._path, self._contract = dataset, list(bands), path, contract
         self.height, self.width = dataset.height, dataset.width
         self.place = _place(dataset)
 
-    def read(self, rows: slice, columns: slice) -> RGB:
-        """A window of the chosen bands, uint8 [h,w,3].
+    def read(self, rows: slice, columns: slice) -> Image:
+        """A window of the chosen bands as the model takes it, [h,w,B].
 
         Raises:
             SegtoolError: it cannot be read.
@@ -48,7 +42,17 @@ class Map:
             half = self.height // 2
             return np.concatenate([self.read(slice(0, half), columns), self.read(slice(half, self.height), columns)])
         found = self._read(lambda window: self._dataset.read(self._bands, window=window), rows, columns)
-        return np.ascontiguousarray(found.transpose(1, 2, 0))
+        image = np.ascontiguousarray(found.transpose(1, 2, 0))
+        return image if self._contract.bands is None else self._as_taken(image)
+
+    def _as_taken(self, image: Image) -> Image:
+        """With the model's kind of numbers, and its own way to say where there are no data."""
+        contract, nodata = self._contract, self._dataset.nodata
+        if contract.kind == "float32":
+            return without_gaps(image.astype(np.float32), nodata)
+        if contract.nodata is not None and nodata is not None:
+            image[(image == nodata).all(2)] = contract.nodata
+        return image
 
     def missing(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Where a window has no data: the file's nodata value, mask or transparency says so."""
@@ -66,25 +70,32 @@ class Map:
 
 
 @contextmanager
-def opened(path: Path, bands: Sequence[int] | None = None) -> Iterator[Map]:
+def opened(path: Path, bands: Sequence[int] | None = None, contract: InputContract = PICTURES) -> Iterator[Map]:
     """An image file as a map.
 
     Args:
-        bands: the three that are red, green and blue, counted from 1; the first three, or the only one, by default.
+        bands: those that are the model's channels, counted from 1; by default for pictures the first three, or the only
+            one, and otherwise those that the contract names.
+        contract: what the model takes.
 
     Raises:
-        SegtoolError: rasterio is missing; no image that it reads; not 8 bits of grey or colour; turned by EXIF; no such
-            bands.
+        SegtoolError: rasterio is missing; no image that it reads; for pictures not 8 bits of grey or colour, otherwise
+            other numbers than the model takes; turned by EXIF; several pages; no such bands.
     """
     refuse_pipe(path)
     with gdal() as rasterio:
         try:
             dataset = rasterio.open(path.resolve(), driver=_driver(path))
         except rasterio.errors.RasterioError as error:
-            raise _not_read(path) from error
+            raise not_read(path) from error
         with dataset:
-            _check_levels(dataset, path)
-            yield Map(dataset, _bands(dataset, bands, path), path)
+            if contract.bands is None:
+                _check_levels(dataset, path)
+            else:
+                _check_numbers(dataset, contract, path)
+            if dataset.tags().get("EXIF_Orientation", "1") != "1":
+                raise SegtoolError("an image that EXIF turns", where=path, mend="turn it, or predict without --map")
+            yield Map(dataset, _bands(dataset, bands, contract, path), path, contract)
 
 
 def _place(dataset: Any) -> dict[str, Any]:
@@ -107,30 +118,31 @@ def _check_levels(dataset: Any, path: Path) -> None:
     lab = dataset.photometric is not None and "LAB" in dataset.photometric.name.upper()
     if lab or structure.get("SOURCE_COLOR_SPACE") == "CIELAB":
         raise SegtoolError("an image of CIE L*a*b*", where=path, mend=mend)
-    if dataset.tags().get("EXIF_Orientation", "1") != "1":
-        raise SegtoolError("an image that EXIF turns", where=path, mend="turn it, or predict without --map")
+
+
+def _check_numbers(dataset: Any, contract: InputContract, path: Path) -> None:
+    """Refuses files whose numbers are not those of a model for bands."""
+    if dataset.subdatasets:
+        mend = "save the bands in one page, or predict without --map"
+        raise SegtoolError(f"a file of {len(dataset.subdatasets)} pages", where=path, mend=mend)
+    if (kind := kind_of(dataset.dtypes[0])) is None or str(kind) != contract.kind:
+        mend = f"the model was trained on {contract.kind}; write the same numbers"
+        raise SegtoolError(f"an image of {dataset.dtypes[0]}", where=path, mend=mend)
 
 
 def _driver(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            return driver_of(file.read(4), path)
     except OSError as error:
         raise SegtoolError("cannot read the file", where=path, mend=error.strerror) from error
-    for begin, driver in _DRIVERS.items():
-        if head.startswith(begin):
-            return driver
-    raise _not_read(path)
 
 
-def _not_read(path: Path) -> SegtoolError:
-    return SegtoolError("not an image that is read in windows", where=path, mend="a TIFF, JPEG or PNG")
-
-
-def _bands(dataset: Any, wanted: Sequence[int] | None, path: Path) -> Sequence[int]:
-    if wanted is None:
+def _bands(dataset: Any, wanted: Sequence[int] | None, contract: InputContract, path: Path) -> Sequence[int]:
+    if wanted is None and contract.bands is None:
         return (1, 2, 3) if dataset.count >= 3 else (1, 1, 1)
-    if len(wanted) != 3 or not all(1 <= band <= dataset.count for band in wanted):
-        mend = f"the file has the bands 1..{dataset.count}; three of them"
-        raise SegtoolError(f"bands {', '.join(map(str, wanted))}", where=path, mend=mend)
-    return wanted
+    bands = wanted or contract.bands or ()
+    if len(bands) != contract.channels or not all(1 <= band <= dataset.count for band in bands):
+        mend = f"the file has the bands 1..{dataset.count}; the model takes {contract.channels} of them"
+        raise SegtoolError(f"bands {', '.join(map(str, bands))}", where=path, mend=mend)
+    return bands

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segtool.bands import guide
 from segtool.card import CrfCard, ModelCard
 from segtool.crf.geometry import lattice_periods
 from segtool.crf.refine import refine
@@ -52,7 +53,7 @@ def segment_map(
     `_REACH` widths of its widest kernel beyond what they decide, so that labels hardly depend on where windows lie.
 
     Args:
-        logits: of an image uint8 [h,w,3] those before any dense CRF, float32 [C,h,w].
+        logits: of an image [h,w,B] those before any dense CRF, float32 [C,h,w].
         folder: for the answers to tiles that do not fit into memory: those of about two rows of tiles.
         threads: of the CRF; 0: see `segtool.crf.native`.
 
@@ -105,7 +106,7 @@ def _part(field: Blended, card: ModelCard, source: Source, row: Span, column: Sp
     if card.crf is None:
         found = np.exp(scores, out=scores)
     else:
-        found = refine(scores, source.read(rows, columns), card.crf, threads)
+        found = refine(scores, guide(source.read(rows, columns), card.input), card.crf, threads)
     kept = slice(column.first - column.start, column.last - column.start)
     found = found[:, row.first - row.start : row.last - row.start, kept]
     labels = found.argmax(0).astype(np.uint8)

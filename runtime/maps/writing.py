@@ -7,8 +7,8 @@ from typing import Any
 
 from segtool.errors import NoMoreRoom, SegtoolError
 from segtool.files import atomic_path, temporary_path
+from segtool.gdal import gdal, rasterio_api, window_of
 from segtool.prediction import VOID
-from segtool.runtime.maps.gdal import gdal, rasterio_api, window_of
 from segtool.runtime.maps.reading import Map
 from segtool.runtime.maps.segment import Part
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segtool.card import ModelCard
+from segtool.readers import reader_of
 from segtool.runtime.serving.answers import Answer, Form
 from segtool.runtime.serving.bodies import Uploads
 from segtool.runtime.serving.limits import Limits, Refusal
@@ -93,7 +94,7 @@ def build_application(
     app = FastAPIOffline(title="segtool", summary="Semantic segmentation of images", version="1")
     app.add_middleware(_HeadAsGet)
     uploads = Uploads(limits)
-    model_names = list(cards)
+    model_names, readers = list(cards), {name: reader_of(card.input) for name, card in cards.items()}
 
     @app.middleware("http")
     async def check_password(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -163,7 +164,7 @@ def build_application(
             if model not in cards:
                 raise Refusal(404, "no such model", f"there is {', '.join(model_names)}")
             async with models.accepted(model):
-                data = await uploads.read(request.stream(), _media_type(request), _announced(request))
+                data = await uploads.read(request.stream(), _media_type(request), _announced(request), readers[model])
                 answer = await models.segment(model, data, format)
             status = 200
         except Refusal as refusal:
@@ -216,5 +217,6 @@ def _described(name: str, card: ModelCard, limits: Limits) -> dict[str, Any]:
         "encoder": card.encoder,
         "precision": card.precision,
         "classes": [{"id": c.id, "name": c.name, "color": list(c.color)} for c in card.classes],
+        "input": {"kind": card.input.kind, "bands": card.input.bands or "RGB"},
         "limits": {"file_bytes": limits.file_bytes, "pixels": limits.pixels},
     }

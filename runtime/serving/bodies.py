@@ -7,7 +7,8 @@ import json
 from collections.abc import AsyncIterator
 
 from segtool.errors import SegtoolError
-from segtool.images import NotAnImage, TooManyPixels, check_image
+from segtool.images import NotAnImage, TooManyPixels
+from segtool.readers import PICTURES, Reader
 from segtool.runtime.serving.limits import Limits, Refusal
 
 _BASE64 = 'send {"image": "..."} with the file in base64'
@@ -20,13 +21,16 @@ class Uploads:
         self.limits = limits
         self._held = 0
 
-    async def read(self, chunks: AsyncIterator[bytes], media_type: str, announced: int | None) -> bytes:
+    async def read(
+        self, chunks: AsyncIterator[bytes], media_type: str, announced: int | None, reader: Reader = PICTURES
+    ) -> bytes:
         """The image file that a request holds.
 
         Args:
             chunks: of the body, as they arrive.
             media_type: application/json for base64; otherwise the body is the file, whatever its type is called.
             announced: Content-Length, if it was sent.
+            reader: of the model that is asked.
 
         Raises:
             Refusal: too large, too slow, not an image, or too much is being uploaded at once.
@@ -43,7 +47,7 @@ class Uploads:
         except TimeoutError as error:
             seconds = self.limits.upload_seconds
             raise Refusal(408, f"the image did not arrive within {seconds:g} s", "send it again") from error
-        return await asyncio.to_thread(_image_file, body, as_json, self.limits.pixels)
+        return await asyncio.to_thread(_image_file, body, as_json, self.limits.pixels, reader)
 
     async def _gather(self, chunks: AsyncIterator[bytes], most: int) -> bytes:
         body = bytearray()
@@ -63,12 +67,12 @@ class Uploads:
         return Refusal(413, f"the file has more than {self.limits.file_bytes / 2**20:g} MiB", "compress or scale it")
 
 
-def _image_file(body: bytes, as_json: bool, pixels: int) -> bytes:
+def _image_file(body: bytes, as_json: bool, pixels: int, reader: Reader) -> bytes:
     data = _from_json(body) if as_json else body
     if not data:
         raise Refusal(400, "the request has no body", "send an image file")
     try:
-        check_image(data, pixels)
+        reader.check(data, pixels)
     except SegtoolError as error:
         raise refusal_of(error) from error
     return data

@@ -9,8 +9,8 @@ from ray import serve
 from ray.util.metrics import Counter, Histogram
 
 from segtool.errors import SegtoolError
-from segtool.images import RGB, decode_image
-from segtool.prediction import Prediction
+from segtool.prediction import Prediction, voided
+from segtool.readers import Image, Read
 from segtool.runtime import BackendName, load
 from segtool.runtime.serving.answers import Answer, Form, encode
 from segtool.runtime.serving.bodies import refusal_of
@@ -60,29 +60,30 @@ class Replica:
         """
         times = [time.perf_counter()]
         try:
-            image = await asyncio.to_thread(self._decode, data)
+            opened = await asyncio.to_thread(self._decode, data)
         except SegtoolError as error:
             raise refusal_of(error) from None
         times.append(time.perf_counter())
-        prediction = await self._predict(image)
+        prediction = await self._predict(opened.values)
         if isinstance(prediction, SegtoolError):
             raise Refusal(503, prediction.what, "try again later, or send a smaller image")
         times.append(time.perf_counter())
+        prediction = voided(prediction, opened.missing)
         body, media_type = await asyncio.to_thread(encode, prediction, self.model.card, form)
         times.append(time.perf_counter())
         steps = zip(("decode", "segment", "encode"), times, times[1:], strict=False)
         return Answer(body, media_type, {name: end - start for name, start, end in steps})
 
-    def _decode(self, data: bytes) -> RGB:
-        image = decode_image(data, self.pixels)
-        self.model.check(image)
-        return image
+    def _decode(self, data: bytes) -> Read:
+        opened = self.model.reader.decode(data, self.pixels)
+        self.model.check(opened.values)
+        return opened
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)
-    async def _predict(self, images: list[RGB]) -> list[Prediction | SegtoolError]:
+    async def _predict(self, images: list[Image]) -> list[Prediction | SegtoolError]:
         return await asyncio.to_thread(self._run, images)
 
-    def _run(self, images: list[RGB]) -> list[Prediction | SegtoolError]:
+    def _run(self, images: list[Image]) -> list[Prediction | SegtoolError]:
         """A run for each size; what fails fails only the images of that run."""
         by_size = defaultdict(list)
         for index, image in enumerate(images):

@@ -10,7 +10,7 @@ import click
 from segtool.cli.options import backend_option, check_suffix, echo, model_argument, parse_size
 
 if TYPE_CHECKING:
-    from segtool.images import RGB
+    from segtool.readers import Image
     from segtool.runtime import BackendName
 
 _USUAL = (360, 480)  # height, width
@@ -40,21 +40,26 @@ def command(
     out: Path | None,
     backend: "BackendName",
 ) -> None:
-    """Time MODEL on one image, end to end: from RGB bytes to labels.
+    """Time MODEL on one image, end to end: from the image as it was read to labels.
 
     Percentiles of the latency, images a second, and for an .onnx file where the time goes: preparing the image,
     network, CRF, the rest. Models are run in turn, so that what else the machine does hits all alike.
     """
+    from segtool.bands import from_picture
     from segtool.cli.models import open_model
     from segtool.cli.timing import interleaved_times
     from segtool.drawing import smooth_noise
-    from segtool.images import read_image
+    from segtool.readers import reader_of
 
     if out is not None:
         check_suffix(out, ".json")
     models = [model, *against]
-    predictors = [open_model(m, backend=backend, threads=threads)[0] for m in models]
-    pixels = read_image(image) if image is not None else smooth_noise(*_size(size, predictors[0], batch))
+    opened = [open_model(m, backend=backend, threads=threads) for m in models]
+    predictors, contract = [predictor for predictor, _ in opened], opened[0][1].input
+    if image is not None:
+        pixels = reader_of(contract).open(image).values
+    else:
+        pixels = from_picture(smooth_noise(*_size(size, predictors[0], batch)), contract)
     times = interleaved_times([_call(p, pixels, batch) for p in predictors], runs)
     rows = [_row(*pair, batch) for pair in zip(models, times, strict=True)]
     for row, path, predictor in zip(rows, models, predictors, strict=True):
@@ -67,7 +72,7 @@ def command(
         _write(out, rows, {"width": pixels.shape[1], "height": pixels.shape[0], "batch": batch, "runs": runs})
 
 
-def _call(predictor: Any, pixels: "RGB", batch: int) -> Any:
+def _call(predictor: Any, pixels: "Image", batch: int) -> Any:
     if batch == 1:
         return partial(predictor, pixels)
     from segtool.errors import SegtoolError
@@ -85,7 +90,7 @@ def _row(model: Path, times: list[float], batch: int) -> dict[str, Any]:
     return row | {"images_per_second": batch * len(times) / sum(times), "milliseconds": [1000 * t for t in times]}
 
 
-def _stages(model: Path, predictor: Any, pixels: "RGB", batch: int) -> dict[str, float]:
+def _stages(model: Path, predictor: Any, pixels: "Image", batch: int) -> dict[str, float]:
     """Shares of the stages; empty where nobody can tell."""
     if model.suffix != ".onnx":
         return {}
@@ -98,7 +103,7 @@ def _stages(model: Path, predictor: Any, pixels: "RGB", batch: int) -> dict[str,
     return stage_shares(model, np.stack([pixels] * batch), native=predictor.backend.native, device=device)
 
 
-def _cold(model: Path, backend: str, pixels: "RGB") -> dict[str, float]:
+def _cold(model: Path, backend: str, pixels: "Image") -> dict[str, float]:
     import numpy as np
 
     from segtool.cli.timing import cold_start

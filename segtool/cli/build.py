@@ -8,7 +8,7 @@ import click
 from segtool.cli.options import check_suffix, echo, exported, progress_bar
 
 if TYPE_CHECKING:
-    from segtool.engine import Profile, Shape
+    from segtool.engine import Profile
 
 
 @click.command("build")
@@ -52,10 +52,11 @@ def command(
         return
     out = out or model.with_suffix(".engine")
     check_suffix(out, ".engine")
-    from segtool.export.tensorrt_build import build_engine, fixed_size, read_exported
+    from segtool.export.tensorrt_build import build_engine, channels_of, fixed_size, read_exported
     from segtool.runtime.cuda_device import cuda_device, tensorrt, this_machine
 
-    profile = _profile(smallest, usual, largest, fixed_size(read_exported(model)))
+    exported_model = read_exported(model)
+    profile = _profile(smallest, usual, largest, fixed_size(exported_model), channels_of(exported_model))
     trt, device = tensorrt(), cuda_device()
     with progress_bar("building") as progress:
         record = build_engine(
@@ -86,32 +87,37 @@ def _prepare(source: Path, out: Path, vertices_per_pixel: float | None) -> None:
 
 
 def _profile(
-    smallest: str | None, usual: str | None, largest: str | None, fixed: tuple[int | None, int | None]
+    smallest: str | None,
+    usual: str | None,
+    largest: str | None,
+    fixed: tuple[int | None, int | None],
+    channels: int,
 ) -> "Profile":
     from segtool.engine import Profile
     from segtool.errors import SegtoolError
 
     least = _shape("--min", smallest, (1, 64, 64), fixed)
     most = _shape("--max", largest, (1, 1080, 1920), fixed)
-    opt = _shape("--opt", usual, Profile(min=least, opt=least, max=most).nearest((1, 480, 640)), fixed)
+    n, height, width = (max(a, min(s, b)) for a, s, b in zip(least, (1, 480, 640), most, strict=True))
+    opt = _shape("--opt", usual, (n, height, width), fixed)
     if not all(a <= b <= c for a, b, c in zip(least, opt, most, strict=True)):
-        where = ", ".join("x".join(map(str, shape[:3])) for shape in (least, opt, most))
+        where = ", ".join("x".join(map(str, shape)) for shape in (least, opt, most))
         raise SegtoolError("--min, --opt and --max must rise", where=where)
-    return Profile(min=least, opt=opt, max=most)
+    return Profile(min=(*least, channels), opt=(*opt, channels), max=(*most, channels))
 
 
 def _shape(
     option: str, text: str | None, default: tuple[int, int, int], fixed: tuple[int | None, int | None]
-) -> "Shape":
+) -> tuple[int, int, int]:
     """Of a model of fixed size that is the default, and nothing else can be asked for."""
     from segtool.errors import SegtoolError
 
     if text is None:
-        return default[0], fixed[0] or default[1], fixed[1] or default[2], 3
+        return default[0], fixed[0] or default[1], fixed[1] or default[2]
     parts = text.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
         raise SegtoolError(f"{option} must be BATCHxHEIGHTxWIDTH", where=text)
     n, height, width = map(int, parts)
     if (fixed[0] or height, fixed[1] or width) != (height, width):
         raise SegtoolError(f"the model was exported for {fixed[0]}x{fixed[1]}", where=f"{option} {text}")
-    return n, height, width, 3
+    return n, height, width

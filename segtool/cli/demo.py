@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from segtool.card import ModelCard
     from segtool.demo.answers import Predictor, Stages
     from segtool.demo.crf import Tuner
-    from segtool.images import RGB
     from segtool.prediction import Prediction
+    from segtool.readers import Image
 
 
 @click.command("demo")
@@ -57,10 +57,10 @@ def command(
 class _Later:
     """A model that is loaded when somebody asks it."""
 
-    def __init__(self, card: "ModelCard", load: "Callable[[], Callable[[RGB], Prediction]]") -> None:
+    def __init__(self, card: "ModelCard", load: "Callable[[], Callable[[Image], Prediction]]") -> None:
         self.card, self._load = card, cache(load)
 
-    def __call__(self, image: "RGB") -> "Prediction":
+    def __call__(self, image: "Image") -> "Prediction":
         return self._load()(image)
 
 
@@ -85,13 +85,13 @@ def _offered(models: tuple[Path, ...]) -> "tuple[dict[str, Predictor], dict[str,
     return best | others, stages
 
 
-def _in_pytorch(run: Path) -> "Callable[[RGB], Prediction]":
+def _in_pytorch(run: Path) -> "Callable[[Image], Prediction]":
     from segtool.cli.models import open_model
 
     return open_model(run)[0]
 
 
-def _shares(path: Path, image: "RGB", **options: Any) -> dict[str, float]:
+def _shares(path: Path, image: "Image", **options: Any) -> dict[str, float]:
     from segtool.runtime.stages import stage_shares
 
     return stage_shares(path, image[None], runs=2, **options)

@@ -125,9 +125,10 @@ def _open(model: Path, data: str, split: str, views: Any, threads: int | None, a
     from segtool.cli.models import open_model
     from segtool.data import open_dataset
     from segtool.errors import SegtoolError
+    from segtool.readers import reader_of
 
-    dataset = open_dataset(data, split)
     predictor, card = open_model(model, threads=threads, views=views)
+    dataset = open_dataset(data, split, reader=reader_of(card.input))
     if len(card.classes) != len(dataset.classes):
         raise SegtoolError(f"the model has {len(card.classes)} classes, the data {len(dataset.classes)}", where=data)
     if not any_classes:

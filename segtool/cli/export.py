@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segtool.data import SegmentationDataset
     from segtool.export.int8 import Target
     from segtool.export.onnx_export import Calibration
-    from segtool.images import RGB
+    from segtool.readers import Image
 
 
 @click.command("export")
@@ -65,7 +65,7 @@ def command(
         out = run / f"model{suffix}" if run.is_dir() else run.with_suffix(suffix)
     check_suffix(out, ".onnx")
     fixed = None if size is None else parse_size(size, "--size")
-    calibration = _calibration(calibrate, calibration_images, target) if calibrate is not None else None
+    calibration = _calibration(run, calibrate, calibration_images, target) if calibrate is not None else None
     echo("exporting, half a minute or so")
     card = export_onnx(
         run,
@@ -95,11 +95,14 @@ def _check_together(fp16: bool, int8: bool, calibrate: str | None, no_crf: bool,
         raise SegtoolError("--iterations is of the CRF, which --no-crf leaves out", mend="give one of them")
 
 
-def _calibration(spec: str, count: int, target: "Target") -> "Calibration":
+def _calibration(run: Path, spec: str, count: int, target: "Target") -> "Calibration":
     from segtool.data import even_choice, open_dataset
     from segtool.export.onnx_export import Calibration
+    from segtool.readers import reader_of
+    from segtool.train.checkpoint_file import checkpoint_path, read_card
 
     dataset = open_dataset(spec, "train")
+    dataset.reader = reader_of(read_card(checkpoint_path(run)).input)
     return Calibration(_Images(dataset, even_choice(len(dataset), count)), target)
 
 
@@ -109,5 +112,5 @@ class _Images:
     def __init__(self, dataset: "SegmentationDataset", chosen: "Sequence[int]") -> None:
         self._dataset, self._chosen = dataset, chosen
 
-    def __iter__(self) -> "Iterator[RGB]":
+    def __iter__(self) -> "Iterator[Image]":
         return (self._dataset.load(i).image for i in self._chosen)

@@ -99,11 +99,12 @@ def command(
     tiles = None if tile is None else _tiles(tile, overlap)
     polygons = None if form is None else Polygons(form, simplify, smallest)
     if polygons is not None:
-        _check_polygons(address)
+        _check_polygons(polygons.form, address, as_map)
     if as_map or bands is not None:
-        _check_map(as_map, address, form, frames, batch)
-        entries = [Path(image) for image in images]
-        run_map(model, backend, entries, Path(out), tiles, parse_bands(bands), resume, threshold)
+        _check_map(as_map, frames, batch)
+    chosen = parse_bands(bands)
+    if as_map and address is None:
+        run_map(model, backend, [*map(Path, images)], Path(out), tiles, chosen, resume, threshold, polygons)
         return
     if address is not None:
         from segtool.runtime.bulk.job import Plan
@@ -120,6 +121,8 @@ def command(
             tiles=tiles,
             retry=retry,
             threshold=threshold,
+            maps=as_map,
+            bands=chosen,
         )
         _in_bulk(plan, address)
         return
@@ -127,18 +130,24 @@ def command(
     run_here(model, backend, entries, Path(out), batch, tiles, frames, resume, threshold, polygons)
 
 
-def _check_map(as_map: bool, address: str | None, form: str | None, frames: bool, batch: int) -> None:
+def _check_map(as_map: bool, frames: bool, batch: int) -> None:
     from segtool.errors import SegtoolError
 
     if not as_map:
         raise SegtoolError("--bands needs --map")
-    given = {"--address": address, "--format": form, "--frames": frames, "--batch": batch > 1}
+    given = {"--frames": frames, "--batch": batch > 1}
     for option in (option for option, value in given.items() if value):
         raise SegtoolError(f"--map does not go with {option}", mend="leave one of them out")
 
 
-def _check_polygons(address: str | None) -> None:
+def _check_polygons(form: str, address: str | None, as_map: bool) -> None:
     from segtool.errors import SegtoolError
+
+    if as_map and form not in ("geojson", "gpkg"):
+        mend = "--format geojson or gpkg: the polygons of maps are in their coordinates"
+        raise SegtoolError(f"--map does not go with --format {form}", mend=mend)
+    if form == "gpkg" and not as_map:
+        raise SegtoolError("--format gpkg is for maps", mend="add --map, or --format geojson")
 
     if address is not None:
         mend = "without --address the same command writes them on this machine"

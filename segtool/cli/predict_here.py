@@ -15,12 +15,12 @@ _NOT_DONE = SegtoolError("there was no room")
 if TYPE_CHECKING:
     from segtool.card import ModelCard
     from segtool.cli.predict_polygons import Polygons
-    from segtool.images import RGB
     from segtool.prediction import Prediction
+    from segtool.readers import Image
     from segtool.runtime import BackendName, Tiles
     from segtool.runtime.local import Task
 
-    Predict = Callable[[Sequence[RGB]], Sequence[Prediction]]
+    Predict = Callable[[Sequence[Image]], Sequence[Prediction]]
 
 
 def run_here(

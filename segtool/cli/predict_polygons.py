@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segtool.data.polygons import Drawing
     from segtool.runtime.local import Progress, Task
 
-_BACKGROUND = "background"
+BACKGROUND = "background"  # of which no polygons are made
 
 
 class Polygons(NamedTuple):
@@ -28,8 +28,8 @@ _OPTIONS = (
     click.option(
         "--format",
         "form",
-        type=click.Choice(["coco", "yolo", "labelme", "cvat", "geojson"]),
-        help="Also write polygons, for annotation tools.",
+        type=click.Choice(["coco", "yolo", "labelme", "cvat", "geojson", "gpkg"]),
+        help="Also write polygons, for annotation tools; with --map geojson or gpkg, in the map's coordinates.",
     ),
     click.option(
         "--simplify",
@@ -111,7 +111,7 @@ def _drawings(
     from segtool.data.label_values import LabelValues
     from segtool.data.polygons import Drawing, pieces
 
-    wanted = [c.id for c in card.classes if c.name.lower() != _BACKGROUND]
+    wanted = [c.id for c in card.classes if c.name.lower() != BACKGROUND]
     for number, task in enumerate(tasks):
         labels = LabelValues().read(task.mask)
         found = pieces(labels, wanted, polygons.simplify, polygons.smallest)

@@ -10,6 +10,7 @@ import click
 from segtool.cli.options import backend_option, check_suffix, echo, model_argument, progress_bar
 
 if TYPE_CHECKING:
+    from segtool.card import ModelCard
     from segtool.data.ranking import Look, Ranked
     from segtool.runtime import BackendName
 
@@ -45,7 +46,7 @@ def command(model: Path, folder: Path, out: Path, compared: int, backend: "Backe
     if not found.images:
         raise no_images(folder, found.others)
     predictor, card = open_model(model, backend=backend)
-    looks, failed = _looks(predictor, folder, found.images, len(card.classes))
+    looks, failed = _looks(predictor, folder, found.images, card)
     names, order = [*looks], rank([*looks.values()], compared)
     write_text(out, _table(names, order))
     for place, ranked in enumerate(order[:_SHOWN], 1):
@@ -60,23 +61,27 @@ def command(model: Path, folder: Path, out: Path, compared: int, backend: "Backe
 
 
 def _looks(
-    predictor: object, folder: Path, images: list[str], classes: int
+    predictor: object, folder: Path, images: list[str], card: "ModelCard"
 ) -> "tuple[dict[str, Look], list[Exception]]":
     """What each image shows, and the errors of those that cannot be read."""
     from segtool.cli.predict_here import in_batches
     from segtool.data.ranking import look_at
-    from segtool.images import RGB, read_image
     from segtool.prediction import Prediction
+    from segtool.readers import Image, reader_of
     from segtool.runtime.pipeline import run_overlapped
 
     looks: dict[str, Look] = {}
     failed: list[Exception] = []
+    reader = reader_of(card.input)
 
-    def keep(name: str, image: RGB, prediction: Prediction) -> None:
-        looks[name] = look_at(image, prediction, classes)
+    def keep(name: str, image: Image, prediction: Prediction) -> None:
+        looks[name] = look_at(reader.picture(image), prediction, len(card.classes))
+
+    def read(name: str) -> Image:
+        return reader.open(folder / name).values
 
     with progress_bar("looking") as progress:
-        overlapped = run_overlapped(images, lambda name: read_image(folder / name), in_batches(predictor), keep)
+        overlapped = run_overlapped(images, read, in_batches(predictor), keep)
         for done, (name, error) in enumerate(overlapped, 1):
             if error is not None:
                 failed.append(error.about(folder / name))

@@ -58,7 +58,7 @@ def cold_start(model: Path, backend: str, image: Path) -> Cold:
     """What a model costs in a process that has just started.
 
     Args:
-        image: a .npy file, uint8 [H,W,3].
+        image: a .npy file, [H,W,B].
     """
     command = [sys.executable, "-c", _COLD, str(model), backend, str(image)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -44,7 +44,7 @@ def command(
 
     out = out or model.with_suffix(".parity.json")
     check_suffix(out, ".json")
-    cases, total = _cases(images, data, split, limit)
+    cases, total = _cases(run, images, data, split, limit)
     with progress_bar("verifying") as progress:
         records = verify(run, model, _counted(cases, total, progress))
     print_parity(records)
@@ -58,27 +58,35 @@ def command(
         sys.exit(1)
 
 
-def _cases(folder: Path | None, data: str | None, split: str, limit: int) -> "tuple[Iterable[Case], int]":
+def _cases(run: Path, folder: Path | None, data: str | None, split: str, limit: int) -> "tuple[Iterable[Case], int]":
+    from segtool.bands import from_picture
     from segtool.errors import SegtoolError
     from segtool.export.comparison import Case
+    from segtool.readers import reader_of
+    from segtool.train.checkpoint_file import checkpoint_path, read_card
 
+    contract = read_card(checkpoint_path(run)).input
     if folder is not None and data is not None:
         raise SegtoolError("--images and --data are two ways to say the same", mend="give one of them")
     if folder is None:
         from segtool.data import even_choice, open_dataset
 
-        dataset = open_dataset(data or "synthetic:192", split if data else "val")
-        chosen = even_choice(len(dataset), limit)
+        if data is not None:
+            dataset = open_dataset(data, split, reader=reader_of(contract))
+            chosen = even_choice(len(dataset), limit)
+            return (Case(*dataset.load(i)) for i in chosen), len(chosen)
+        pictures = open_dataset("synthetic:192", "val")
+        chosen = even_choice(len(pictures), limit)
         # Of the built-in pictures the truth is for other classes than the model's.
-        return (Case(*dataset.load(i)) if data else Case(dataset.load(i).image) for i in chosen), len(chosen)
-    from segtool.images import read_image
+        return (Case(from_picture(pictures.load(i).image, contract)) for i in chosen), len(chosen)
     from segtool.sources import find, no_images
 
     found = find(folder)
     if not found.images:
         raise no_images(folder, found.others)
     paths = [folder / path for path in found.images[:limit]]
-    return (Case(read_image(path)) for path in paths), len(paths)
+    reader = reader_of(contract)
+    return (Case(reader.open(path).values) for path in paths), len(paths)
 
 
 def _counted(items: Iterable[Any], total: int, progress: Callable[[int, int], None]) -> Iterator[Any]:

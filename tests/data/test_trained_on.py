@@ -1,4 +1,6 @@
-"""Data as people have them, from the folder to the exported file: colours, polygons, grey images."""
+"""Data as people have them, from the folder to the exported file: colours, polygons, grey images, many bands."""
+
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from segtool.data import open_dataset
 from segtool.data.polygons import Drawing, pieces, write_polygons
 from segtool.drawing import colorize
 
+from ..bands.files import five_bands, folder_of_bands
 from ..command_line import segtool
 from ..conftest import TINY
 
@@ -62,8 +65,37 @@ def grey(root):
     return f"folder:{root}"
 
 
+def sixteen_bits(root):
+    """Five bands of 16 bits, in a part of which there are no data."""
+
+    def bands(picture, i):
+        found = five_bands(picture, i)
+        found[:5, :8] = 0
+        return found
+
+    return folder_of_bands(root, bands, nodata=0)
+
+
+def one_band(root):
+    """One band of 8 bits, which the network sees as one."""
+    return folder_of_bands(root, lambda picture, i: picture.mean(2, keepdims=True).astype(np.uint8), "[1]")
+
+
+def floating(root):
+    """Three of four floating-point bands with gaps, in another order than they have."""
+
+    def bands(picture, i):
+        found = np.concatenate([picture, picture[..., :1]], 2) / np.float32(1000)
+        found[::9, 3], found[:4, :4] = np.nan, np.nan
+        return found
+
+    return folder_of_bands(root, bands, "[4, 2, 1]")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [colours, polygons, grey], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [colours, polygons, grey, sixteen_bits, one_band, floating], ids=lambda kind: kind.__name__
+)
 def test_from_the_folder_to_the_exported_file(tmp_path, kind):
     (tmp_path / "data").mkdir()
     spec = kind(tmp_path / "data")
@@ -76,3 +108,5 @@ def test_from_the_folder_to_the_exported_file(tmp_path, kind):
     assert verify.returncode == 0, verify.stdout + verify.stderr
     evaluated = segtool("eval", "run/model.onnx", "--data", spec, "--out", "eval", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
+    records = json.loads((tmp_path / "run" / "model.parity.json").read_text())
+    assert [record["label_agreement"] for record in records] == [1, 1]

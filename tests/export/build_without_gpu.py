@@ -23,7 +23,7 @@ from segtool.crf import tensorrt_plugin
 from segtool.crf.tensorrt_operators import NAMESPACE, OPERATORS
 from segtool.engine import STATUS, Machine, Profile
 from segtool.export import tensorrt_build
-from segtool.export.tensorrt_build import build_engine, fixed_size, prepare
+from segtool.export.tensorrt_build import build_engine, channels_of, fixed_size, prepare
 
 from ..own_process import end_with
 
@@ -35,9 +35,10 @@ def build(source: Path, folder: Path) -> dict:
     parse = tensorrt_build._parsed
     tensorrt_build.prepare = lambda *arguments: _without_plugins(prepare(*arguments))
     tensorrt_build._parsed = lambda *arguments: parsed.append(parse(*arguments)) or parsed[0]
-    height, width = fixed_size(onnx.load(source))
+    model = onnx.load(source)
+    (height, width), channels = fixed_size(model), channels_of(model)
     shapes = {
-        name: (n, height or h, width or w, 3)
+        name: (n, height or h, width or w, channels)
         for name, (n, h, w) in {"min": (1, 256, 256), "opt": (1, 480, 640), "max": (4, 1080, 1920)}.items()
     }
     steps = []

@@ -5,11 +5,12 @@ import onnx
 import pytest
 import torch
 
-from segtool.card import METADATA_KEY, ClassInfo, ContextCard, InputContract, TrainedOn, parse_card, without_crf
+from segtool.card import METADATA_KEY, ClassInfo, ContextCard, TrainedOn, parse_card, without_crf
 from segtool.crf.contextual.coarse import ring_offsets
 from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.export.onnx_export import Calibration, export_onnx
+from segtool.input_contract import InputContract
 from segtool.runtime import load
 from segtool.runtime.stages import stage_shares
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint

@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segtool.card import ClassInfo, InputContract, TrainedOn
+from segtool.card import ClassInfo, TrainedOn
 from segtool.errors import SegtoolError
 from segtool.export.onnx_export import export_onnx
 from segtool.export.pooling import translations
 from segtool.export.trace import trace
+from segtool.input_contract import InputContract
 from segtool.runtime import load
 from segtool.train.checkpoint import load_segmenter, make_card, save_checkpoint
 from segtool.train.config.presets import load_config

@@ -150,14 +150,14 @@ FIXED = (48, 64)
     ],
 )
 def test_profiles(given, fixed, expected):
-    profile = build._profile(*given, fixed)
+    profile = build._profile(*given, fixed, 3)
     assert [shape[:3] for shape in (profile.min, profile.opt, profile.max)] == expected
     assert profile.size == fixed
 
 
 def test_nothing_but_its_size_can_be_asked_of_a_model_of_fixed_size():
     with pytest.raises(SegtoolError, match="exported for 48x64: --max 1x64x64"):
-        build._profile(None, None, "1x64x64", FIXED)
+        build._profile(None, None, "1x64x64", FIXED, 3)
 
 
 def test_nearest_shape_of_a_profile():

@@ -16,6 +16,7 @@ from segtool.drawing import label_map_note, save_image
 from segtool.errors import SegtoolError
 from segtool.images import read_image
 from segtool.prediction import Prediction
+from segtool.readers import PictureReader
 from segtool.runtime import Tiles, load, local
 from segtool.runtime.local import Job, is_done, note_of, origin_of, segment_images, tasks_of
 
@@ -104,7 +105,9 @@ def test_a_folder_without_images_says_what_is_there(tiny_onnx, tmp_path):
 
 def test_resume_does_what_is_left_and_no_more(tiny_onnx, images, tmp_path, monkeypatch):
     out, read = tmp_path / "out", []
-    monkeypatch.setattr(local, "read_image", lambda path: read.append(path.relative_to(images)) or read_image(path))
+    plain = PictureReader.open
+    noted = lambda self, path: read.append(path.relative_to(images)) or plain(self, path)  # noqa: E731
+    monkeypatch.setattr(PictureReader, "open", noted)
 
     def resume():
         read.clear()

@@ -8,7 +8,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
 from segtool.errors import NoMoreRoom, SegtoolError
-from segtool.runtime.maps.gdal import rasterio_api
+from segtool.gdal import rasterio_api
 from segtool.runtime.maps.reading import opened
 from segtool.runtime.maps.segment import Part
 from segtool.runtime.maps.writing import note_of_map, write_labels
@@ -29,8 +29,8 @@ def test_maps_that_cannot_be_read(tmp_path, image):
     Image.fromarray(image).convert("1").save(tmp_path / "bits.tif")
     Image.fromarray(image).convert("LAB").save(tmp_path / "lab.tif")
     for path, said in (
-        (tmp_path / "a.tif", "not an image that is read in windows"),
-        (tmp_path / "a.vrt", "not an image that is read in windows"),
+        (tmp_path / "a.tif", "not an image whose bands can be read"),
+        (tmp_path / "a.vrt", "not an image whose bands can be read"),
         (tmp_path / "none.tif", "cannot read the file"),
         (deep, "an image of uint16"),
         (tmp_path / "turned.jpg", "an image that EXIF turns"),

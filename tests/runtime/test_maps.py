@@ -9,11 +9,12 @@ import torch
 from rasterio.transform import from_origin
 from torch import nn
 
-from segtool.card import ClassInfo, CrfCard, InputContract, ModelCard, TrainedOn
+from segtool.card import ClassInfo, CrfCard, ModelCard, TrainedOn
 from segtool.crf.layer import DenseCRF
 from segtool.crf.refine import refine
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 from segtool.runtime.maps import blending, segment_map
 from segtool.runtime.maps import segment as segment_module
 from segtool.runtime.maps.reading import opened
@@ -185,7 +186,10 @@ def test_bands_of_a_map(tmp_path, image):
     with opened(geotiff(tmp_path / "one.tif", image[..., :1])) as source:
         np.testing.assert_array_equal(source.read(*everything), np.repeat(image[..., :1], 3, 2))
     for bands in ([1, 2], [1, 2, 5], [0, 1, 2]):
-        with pytest.raises(SegtoolError, match=r"the file has the bands 1\.\.4; three of them"), opened(path, bands):
+        with (
+            pytest.raises(SegtoolError, match=r"the file has the bands 1\.\.4; the model takes 3 of them"),
+            opened(path, bands),
+        ):
             pass
 
 

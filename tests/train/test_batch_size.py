@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.card import InputContract
 from segtool.crf.layer import DenseCRF, KernelWidths
+from segtool.input_contract import InputContract
 from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss
 from segtool.train.module import StageModule

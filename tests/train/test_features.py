@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from segtool.card import InputContract
 from segtool.data import open_dataset
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import Segmenter

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtool.card import InputContract
+from segtool.input_contract import InputContract
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import Segmenter
 from segtool.train.networks.network import build_network

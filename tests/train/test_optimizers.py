@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from segtool.card import InputContract
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 from segtool.train.callbacks.freezing import UnfreezeEncoder, encoder_blocks
 from segtool.train.config.presets import load_config
 from segtool.train.config.settings import ModelConfig, StageConfig

@@ -76,10 +76,10 @@ def test_checkpoint_with_a_newer_schema(tiny_run, tmp_path):
     from segtool.card import METADATA_KEY
 
     card = json.loads(read_card(tiny_run / "model.safetensors").to_json())
-    card["schema_version"] = 4
+    card["schema_version"] = 5
     path = tmp_path / "new.safetensors"
     save_file(load_file(tiny_run / "model.safetensors"), path, metadata={METADATA_KEY: json.dumps(card)})
-    with pytest.raises(SegtoolError, match="schema version 4 is not known.*upgrade"):
+    with pytest.raises(SegtoolError, match="schema version 5 is not known.*upgrade"):
         load_segmenter(path)
 
 

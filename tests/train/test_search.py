@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from segtool.card import ClassInfo, InputContract
+from segtool.card import ClassInfo
 from segtool.crf.layer import DenseCRF, KernelWidths
 from segtool.data.base import Sample, SegmentationDataset
+from segtool.input_contract import InputContract
 from segtool.train.config.presets import load_config
 from segtool.train.networks import Segmenter
 from segtool.train.stages import search

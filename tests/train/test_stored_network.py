@@ -67,7 +67,7 @@ def watched():
 @pytest.mark.parametrize(("model", "options"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_it_is_refused_and_nothing_is_asked_for(tmp_path, watched, model, options):
     with pytest.raises(SegtoolError):
-        build_stored(ModelConfig(**model, options=options), 5, tmp_path / "m.safetensors")
+        build_stored(ModelConfig(**model, options=options), 5, 3, tmp_path / "m.safetensors")
     assert watched == []
 
 
@@ -108,7 +108,7 @@ def test_the_file_is_named(tiny_run, tmp_path, watched):
     ],
 )
 def test_what_a_card_may_say(tmp_path, watched, model, options):
-    build_stored(ModelConfig(**model, options=options), 5, tmp_path)
+    build_stored(ModelConfig(**model, options=options), 5, 3, tmp_path)
     assert watched == []
 
 
@@ -118,9 +118,9 @@ def test_own_code_has_its_own_options(tmp_path, monkeypatch):
     code.write_text("import torch\ndef net(classes, pretrained=False):\n    return torch.nn.Conv2d(3, classes, 1)\n")
     config = ModelConfig(source=f"python:{code}:net", options={"pretrained": True})
     with pytest.raises(SegtoolError, match="segtool --trust-code"):
-        build_stored(config, 5, tmp_path)
+        build_stored(config, 5, 3, tmp_path)
     monkeypatch.setenv("SEGTOOL_TRUST_CODE", "1")
-    assert build_stored(config, 5, tmp_path)(torch.zeros(1, 3, 4, 4)).shape == (1, 5, 4, 4)
+    assert build_stored(config, 5, 3, tmp_path)(torch.zeros(1, 3, 4, 4)).shape == (1, 5, 4, 4)
 
 
 @pytest.mark.parametrize("case", ["a URL", "a file", "repository", "weights"])

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from segtool.card import InputContract
 from segtool.data.statistics import class_weights, statistics
 from segtool.errors import SegtoolError
 from segtool.evaluation.curves import read_history, training_curves
+from segtool.input_contract import InputContract
 from segtool.train.checkpoint import load_segmenter
 from segtool.train.config.presets import load_config
 from segtool.train.losses import SegmentationLoss

@@ -71,7 +71,7 @@ def test_a_network_for_other_inputs_or_classes(root):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"options": {"in_channels": 4}}, "in_channels is no option: model.options .*images have three"),
+        ({"options": {"in_channels": 4}}, "in_channels is no option: model.options .*data.bands says how many"),
         ({"options": {"classes": 9}}, "classes is no option: .*the data say how many"),
         ({"options": {"encoder_name": "resnet18"}}, "--set model.encoder"),
         ({"options": {"activation": "softmax"}}, "networks give logits"),

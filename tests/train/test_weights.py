@@ -9,6 +9,7 @@ from torch import nn
 
 from segtool.data import named_classes
 from segtool.errors import SegtoolError, SegtoolWarning
+from segtool.input_contract import InputContract
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained
 from segtool.train.networks.network import build_network
@@ -152,7 +153,7 @@ def test_what_lies_in_place_of_weights_is_told(tmp_path, content, said, suffix):
     with pytest.raises(SegtoolError, match=said):
         build(**SMALL, weights=str(path))
     with pytest.raises(SegtoolError, match=said):
-        start_from(path, ModelConfig(**SMALL), named_classes(["a", "b"]))
+        start_from(path, ModelConfig(**SMALL), named_classes(["a", "b"]), InputContract())
 
 
 class Unknown:

@@ -3,10 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from segtool.card import ClassInfo
@@ -35,11 +37,13 @@ class Snapshots(Callback):
     Args:
         folder: for the pictures.
         every: epochs.
-        samples: images with their labels.
+        samples: images, and as they are shown, with their labels.
         classes: names and colours.
     """
 
-    def __init__(self, folder: Path, every: int, samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
+    def __init__(
+        self, folder: Path, every: int, samples: Sequence[tuple[NDArray[Any], Sample]], classes: Sequence[ClassInfo]
+    ) -> None:
         self._folder, self._every, self._samples = folder, every, samples
         self._colors = [c.color for c in classes]
 
@@ -58,7 +62,7 @@ class Snapshots(Callback):
             return
         with evaluating(module.segmenter):
             predict = TorchPredictor(module.segmenter)
-            rows = [[*pictures_of(s, predict(s.image), self._colors).values()] for s in self._samples]
+            rows = [[*pictures_of(shown, predict(image), self._colors).values()] for image, shown in self._samples]
         title = f"{module.stage.name}, epoch {epoch}"
         save_image(self._folder / f"{module.stage.name}_epoch_{epoch:04d}.png", _sheet(rows, title))
 
@@ -68,7 +72,8 @@ def snapshots_of(images: SegmentationDataset, config: SnapshotConfig, folder: Pa
     if not config.every:
         return None
     samples = [images.load(i) for i in even_choice(len(images), config.images)]
-    return Snapshots(folder, config.every, samples, images.classes)
+    shown = [(sample.image, images.as_shown(sample)) for sample in samples]
+    return Snapshots(folder, config.every, shown, images.classes)
 
 
 def _sheet(rows: Sequence[Sequence[RGB]], title: str) -> RGB:

@@ -4,11 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from segtool.card import FARTHEST, LARGEST_STRIDE, MOST_HIDDEN, MOST_ITERATIONS, MOST_OFFSETS, WIDEST
+from segtool.card import FARTHEST, MOST_HIDDEN, MOST_ITERATIONS, MOST_OFFSETS, WIDEST
 from segtool.data.statistics import ClassWeights
+from segtool.input_contract import LARGEST_STRIDE, MOST_BANDS, BandNumber
 
 StageName = Literal["unary", "context", "crf", "joint", "control"]
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
+Three = tuple[BandNumber, BandNumber, BandNumber]
+Bands = Annotated[tuple[BandNumber, ...], Field(min_length=1, max_length=MOST_BANDS)]
 Radius = Annotated[int, Field(ge=1, le=FARTHEST)]
 Choices = Annotated[list[Annotated[PositiveFloat, Field(le=WIDEST)]], Field(min_length=1)]
 
@@ -38,12 +41,14 @@ class ModelConfig(_Strict):
 class DataConfig(_Strict):
     """Training crops. A scale of 0.5 shows twice the context at half the resolution."""
 
+    bands: Bands | Literal["all"] | None = None  # of image files, counted from 1; None: as the dataset says, or RGB
+    shown: Three | None = None  # of them, drawn red, green and blue; None: the first three
     crop: Size = (192, 256)
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.25)  # from, to
     flip: bool = True
     rotate: float = Field(default=0.0, ge=0, le=180)  # at most so many degrees either way
-    color_jitter: float = Field(default=0.25, ge=0, lt=1)  # of brightness, contrast, saturation
-    noise: float = Field(default=0.0, ge=0)  # standard deviation, levels
+    color_jitter: float = Field(default=0.25, ge=0, lt=1)  # of brightness, contrast, of pictures saturation
+    noise: float = Field(default=0.0, ge=0)  # standard deviation, levels; of bands 255 is from black to white
     batch_size: int | Literal["auto"] = 8  # on each device; auto: what fits into its memory
     workers: int | None = Field(default=None, ge=0)  # processes that read and augment; None: suited to the machine
     cache: Literal["auto", "ram", "disk", "none"] = "auto"  # of decoded images
@@ -122,6 +127,7 @@ class ContextStageConfig(StageConfig):
 class CrfStageConfig(StageConfig):
     """The dense CRF: the search over widths and weights, then the compatibilities by gradient."""
 
+    bands: Three | None = None  # of image files, which guide the colour kernel; None: those that are shown
     search_images: int = Field(default=12, ge=1)
     spatial_gamma: Choices = [1.5, 3.0]  # pixels
     bilateral_alpha: Choices = [10.0, 20.0, 40.0]  # pixels

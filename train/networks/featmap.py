@@ -28,8 +28,9 @@ class FeatMapNet(nn.Module):
         channels: of each scale's map.
         windows: odd sides of the pooling windows, in places of the map.
         features: channels of what the last layer reads.
+        in_channels: of images.
 
-    Input [N,3,H,W] with H and W multiples of 32; output [N,C,H,W].
+    Input [N,in_channels,H,W] with H and W multiples of 32; output [N,C,H,W].
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class FeatMapNet(nn.Module):
         channels: int = 256,
         windows: Sequence[int] = (5, 9),
         features: int = 512,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         # Whole percents: sizes are then whole numbers times and over whole numbers, which any exporter can follow.
         self.percents, self.windows = [round(_PERCENT * scale) for scale in scales], list(windows)
-        self.encoder = _encoder(encoder, weights)
+        self.encoder = _encoder(encoder, weights, in_channels)
         deepest = self.encoder.out_channels[-1]
         self.of_scale = nn.ModuleList(_convolution(deepest, channels, 3) for _ in scales)
         self.mix = _convolution(len(scales) * channels * (1 + len(windows)), features, 1)
@@ -63,9 +65,9 @@ class FeatMapNet(nn.Module):
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _encoder(name: str, weights: str | None) -> Any:
+def _encoder(name: str, weights: str | None, channels: int) -> Any:
     depth = {"depth": 4} if name.startswith("vgg") else {"depth": 5, "output_stride": 16}
-    return smp.encoders.get_encoder(name, in_channels=3, weights=weights, **depth)
+    return smp.encoders.get_encoder(name, in_channels=channels, weights=weights, **depth)
 
 
 def _scaled(x: Tensor, percent: int) -> Tensor:

@@ -53,18 +53,19 @@ def with_features(network: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tens
 
 
 @torch.no_grad()
-def feature_size(network: nn.Module, layer: nn.Module, stride: int) -> FeatureSize | None:
+def feature_size(network: nn.Module, layer: nn.Module, stride: int, channels: int = 3) -> FeatureSize | None:
     """What a layer reads when the network is shown images; None unless it is maps with a whole number of pixels, a
     divisor of `stride`, from one place to the next, whatever size an image has.
 
     Args:
         network: in eval mode.
         stride: that of the network: sides of images are multiples of it.
+        channels: of images.
     """
     device = next(network.parameters()).device
     found = set()
     for sides in _SHOWN:
-        shown = torch.zeros(1, 3, *(stride * side for side in sides), device=device)
+        shown = torch.zeros(1, channels, *(stride * side for side in sides), device=device)
         try:
             features = with_features(network, layer, shown)[1]
         except SegtoolError:

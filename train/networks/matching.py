@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from segtool.train.networks.channels import fits_but_for_channels, spread
+
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "_fc.", "last_linear.")  # of the ImageNet classes
 # Of DataParallel, Lightning, timm, averages of weights, and of segtool's own modules.
 _WRAPPERS = (
@@ -53,6 +55,7 @@ def best_fit(part: nn.Module, tensors: Mapping[str, Tensor], classes: int, *, wh
 
 
 def _fit(named: Tensors, wanted: Tensors, classes: int, whole: bool) -> Fit:
+    named = {k: spread(v, wanted[k].shape[1]) if _for_pictures(v, wanted.get(k)) else v for k, v in named.items()}
     state = {k: v for k, v in named.items() if k in wanted and v.shape == wanted[k].shape}
     # Counters of batch norm are not in every file, and only matter without momentum.
     state |= {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked") and k not in state}
@@ -64,6 +67,10 @@ def _fit(named: Tensors, wanted: Tensors, classes: int, whole: bool) -> Fit:
     if other:
         return Fit({**state, **{k: wanted[k] for k in misshapen}}, problems, other)
     return Fit(state, problems + [f"{k} has another shape" for k in misshapen])
+
+
+def _for_pictures(theirs: Tensor, ours: Tensor | None) -> bool:
+    return ours is not None and fits_but_for_channels(theirs, ours)
 
 
 def _other_classes(pairs: list[tuple[Tensor, Tensor]], classes: int) -> int:

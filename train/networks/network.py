@@ -12,8 +12,9 @@ from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained, sources
 from segtool.train.networks.adapted import HEADS, part_of
+from segtool.train.networks.channels import PICTURES
 
-_BUILDERS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
     "smp": sources.smp_network,
     "segtool": sources.own_network,
     "torchvision": sources.torchvision_network,
@@ -21,8 +22,8 @@ _BUILDERS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
 }
 
 
-def build_network(config: ModelConfig, classes: int) -> nn.Module:
-    """A network from normalised images [N,3,H,W] to logits [N,classes,H,W].
+def build_network(config: ModelConfig, classes: int, channels: int = PICTURES) -> nn.Module:
+    """A network from normalised images [N,channels,H,W] to logits [N,classes,H,W].
 
     Args:
         config: where it comes from.
@@ -38,17 +39,18 @@ def build_network(config: ModelConfig, classes: int) -> nn.Module:
             python:FILE.py:FACTORY       -                                                 file, null
             ============================ ================================================= =====================
 
-            FACTORY is called with `classes` and the options; its network may give logits of any size [N,C,h,w], or
-            a dict with them under "out" or "logits".
+            FACTORY is called with `classes`, the options, and `in_channels` where images do not have three; its network
+            may give logits of any size [N,C,h,w], or a dict with them under "out" or "logits".
         classes: C.
+        channels: B. Weights for another number are spread over them, see `segtool.train.networks.channels`.
 
     Raises:
         SegtoolError: an unknown name, bad options, no weights to be had; or code of the user's that is not trusted.
     """
     if config.source.startswith("python:"):
-        network = sources.python_network(config, classes)
+        network = sources.python_network(config, classes, channels)
     elif config.source in _BUILDERS:
-        network = _BUILDERS[config.source](config, classes)
+        network = _BUILDERS[config.source](config, classes, channels)
     else:
         raise unknown("model.source", config.source, [*_BUILDERS, "python:MODULE:FACTORY"])
     if config.weights is not None and pretrained.is_file(config.weights):

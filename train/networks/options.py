@@ -16,7 +16,7 @@ from segtool.train.config.settings import ModelConfig
 from segtool.train.networks.sources import OWN
 from segtool.user_code import load_factory
 
-_BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: images have three"
+_BY_DATA, _BY_IMAGES = "leave it out: the data say how many", "leave it out: data.bands says how many"
 _BY_WEIGHTS = "--set model.weights=... instead"
 _LOGITS = "leave it out: networks give logits"
 # What is set elsewhere, and where.

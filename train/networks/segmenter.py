@@ -1,15 +1,16 @@
 """Network and CRFs together, with the input contract inside."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segtool.card import InputContract
 from segtool.crf.contextual.layer import ContextualCRF
 from segtool.crf.layer import DenseCRF
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 from segtool.train.networks.features import last_layer, with_features
 
 
@@ -23,17 +24,14 @@ class SegmenterLogits(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """From RGB levels to class logits: network, contextual CRF, dense CRF.
+    """From images to class logits: network, contextual CRF, dense CRF.
 
     Args:
-        network: [N,3,H,W] normalised, H and W multiples of the stride, to logits [N,C,H,W].
-        contract: normalisation and stride.
+        network: [N,B,H,W] normalised, H and W multiples of the stride, to logits [N,C,H,W].
+        contract: what images are, normalisation and stride.
         crf: the dense CRF; None for a segmenter without one.
         context: the contextual CRF; None for a segmenter without one.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -45,8 +43,8 @@ class Segmenter(nn.Module):
         super().__init__()
         self.network, self.crf, self.contract, self.stride = network, crf, contract, contract.stride
         self.context = context
-        self.register_buffer("mean", 255 * torch.tensor(contract.mean)[:, None, None], persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(contract.std)[:, None, None], persistent=False)
+        self.mean, self.std = (contract.unit * _of_channels(numbers) for numbers in (contract.mean, contract.std))
+        self.low, self.high = _of_channels(contract.low), _of_channels(contract.high)
 
     @property
     def last_crf(self) -> DenseCRF | ContextualCRF | None:
@@ -54,7 +52,7 @@ class Segmenter(nn.Module):
         return self.context if self.crf is None else self.crf
 
     def unary(self, image: Tensor) -> Tensor:
-        """Logits [N,C,H,W] of the network for images [N,3,H,W] of any size, float levels 0..255."""
+        """Logits [N,C,H,W] of the network for images [N,B,H,W] of any size, floating-point numbers as they are read."""
         return _cut(self.network(self._normalized(image)), *image.shape[2:])
 
     def contextual(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,9 +86,31 @@ class Segmenter(nn.Module):
     def _normalized(self, image: Tensor) -> Tensor:
         """What the network takes: normalised, and padded to multiples of the stride."""
         height, width = image.shape[2:]
-        x = (image - self.mean) / self.std
+        x = (self.finite(image) - self.mean) / self.std
         missing: Any = (0, self._padded(width) - width, 0, self._padded(height) - height)
         return F.pad(x, missing)  # zero is the mean colour
+
+    def finite(self, image: Tensor) -> Tensor:
+        """The image [N,B,H,W] with numbers that are no outliers; the mean where there are no data."""
+        contract = self.contract
+        if contract.bands is None:
+            return image
+        span = self.high - self.low
+        known = torch.maximum(torch.minimum(image, self.high + span), self.low - span)
+        if contract.kind == "float32":
+            return torch.where(torch.isnan(image), self.mean, known)
+        if contract.nodata is None:
+            return known
+        there = (image != contract.nodata).to(image.dtype).amax(1, keepdim=True)
+        return torch.where(there > 0, known, self.mean)
+
+    def guide(self, image: Tensor) -> Tensor:
+        """What the colour kernel of the dense CRF sees of images [N,B,H,W]: levels 0..255, [N,3,H,W]."""
+        if self.contract.bands is None:
+            return image
+        levels = (self.finite(image) - self.low) * (255 / (self.high - self.low))
+        channels = [levels[:, channel - 1 : channel] for channel in self.contract.guide]
+        return torch.cat(channels, 1).clamp(0, 255)
 
     def _padded(self, side: int) -> int | torch.SymInt:
         """The next multiple of the stride, from two strides on: of one, nothing would be left to normalise over in the
@@ -100,9 +120,15 @@ class Segmenter(nn.Module):
         return torch.sym_max(multiple, 2 * self.stride)
 
     def forward(self, image: Tensor) -> SegmenterLogits:
-        """All logits of images [N,3,H,W], float levels 0..255."""
+        """All logits of images [N,B,H,W], floating-point numbers as they are read."""
         unary, contextual = self.contextual(image)
-        return SegmenterLogits(unary, contextual, contextual if self.crf is None else self.crf(contextual, image))
+        refined = contextual if self.crf is None else self.crf(contextual, self.guide(image))
+        return SegmenterLogits(unary, contextual, refined)
+
+
+def _of_channels(numbers: Sequence[float]) -> nn.Buffer:
+    """[B,1,1], which moves with the module and is no part of its state: the card holds it."""
+    return nn.Buffer(torch.tensor(numbers)[:, None, None], persistent=False)
 
 
 def _cut(maps: Tensor, height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where networks come from. Each function gives a network from [N,3,H,W] to logits [N,C,H,W]."""
+"""Where networks come from. Each function gives a network from [N,B,H,W] to logits [N,C,H,W]."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from segtool.suggest import unknown
 from segtool.train.config.settings import ModelConfig
 from segtool.train.networks import pretrained
 from segtool.train.networks.adapted import Adapted
+from segtool.train.networks.channels import PICTURES, set_channels, with_channels
 from segtool.train.networks.featmap import FeatMapNet
 from segtool.train.networks.unet import UNet
 from segtool.user_code import load_factory
@@ -18,7 +19,7 @@ from segtool.user_code import load_factory
 OWN = {"UNet": UNet, "FeatMapNet": FeatMapNet}
 
 
-def smp_network(config: ModelConfig, classes: int) -> nn.Module:
+def smp_network(config: ModelConfig, classes: int, channels: int) -> nn.Module:
     """Of segmentation-models-pytorch."""
     known = {model.__name__: model for model in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     build = _named(known, config.architecture)
@@ -26,27 +27,28 @@ def smp_network(config: ModelConfig, classes: int) -> nn.Module:
     hub = config.weights if config.weights and not pretrained.is_file(config.weights) else None
     # Encoders of timm have one set of weights each: theirs is True.
     chosen = True if hub and config.encoder.startswith("tu-") else hub
-    settings = {"encoder_weights": chosen, "classes": classes, **config.options}
+    settings = {"encoder_weights": chosen, "classes": classes, **config.options, "in_channels": channels}
     if hub is None:
         return _built(config, build, config.encoder, **settings)
     with pretrained.from_hub(f"weights of {config.encoder}"):
         return _built(config, build, config.encoder, **settings)
 
 
-def own_network(config: ModelConfig, classes: int) -> nn.Module:
+def own_network(config: ModelConfig, classes: int, channels: int) -> nn.Module:
     """One of segtool's own."""
     build = _named(OWN, config.architecture)
     if build is not FeatMapNet:
         _only_files(config)
-        return _built(config, build, classes=classes, **config.options)
+        return _built(config, build, classes=classes, **{**config.options, "in_channels": channels})
     _check_encoder(config.encoder)
+    settings = {**config.options, "in_channels": channels}
     if config.weights is None or pretrained.is_file(config.weights):
-        return _built(config, build, classes, config.encoder, **config.options)
+        return _built(config, build, classes, config.encoder, **settings)
     with pretrained.from_hub(f"weights of {config.encoder}"):
-        return _built(config, build, classes, config.encoder, config.weights, **config.options)
+        return _built(config, build, classes, config.encoder, config.weights, **settings)
 
 
-def torchvision_network(config: ModelConfig, classes: int) -> nn.Module:
+def torchvision_network(config: ModelConfig, classes: int, channels: int) -> nn.Module:
     """Of torchvision.models.segmentation."""
     from torchvision.models import get_model, list_models, segmentation
 
@@ -55,19 +57,21 @@ def torchvision_network(config: ModelConfig, classes: int) -> nn.Module:
         raise unknown("model.architecture", config.architecture, known)
     settings = {"weights": None, "num_classes": classes, **config.options}
     if config.weights is None or pretrained.is_file(config.weights):
-        return Adapted(_built(config, get_model, config.architecture, weights_backbone=None, **settings))
+        body = _built(config, get_model, config.architecture, weights_backbone=None, **settings)
+        return Adapted(with_channels(body, channels))
     if config.weights != "imagenet":
         raise unknown("model.weights", config.weights, ["imagenet", "null", "FILE"])
     with pretrained.from_hub(f"weights of {config.architecture}"):
-        return Adapted(_built(config, get_model, config.architecture, weights_backbone="DEFAULT", **settings))
+        body = _built(config, get_model, config.architecture, weights_backbone="DEFAULT", **settings)
+    return Adapted(with_channels(body, channels))
 
 
-def transformers_network(config: ModelConfig, classes: int) -> nn.Module:
+def transformers_network(config: ModelConfig, classes: int, channels: int) -> nn.Module:
     """Of transformers: SegFormer and other semantic heads, Mask2Former, EoMT and other heads of mask queries."""
     import transformers
 
     if config.weights is None or pretrained.is_file(config.weights):
-        settings = _transformers_config(config, classes)
+        settings = _transformers_config(config, classes, channels)
         return Adapted(_built(config, _transformers_class(settings).from_config, settings), config.input_size)
     if config.weights == "imagenet":
         raise SegtoolError(
@@ -79,13 +83,14 @@ def transformers_network(config: ModelConfig, classes: int) -> nn.Module:
         settings = transformers.AutoConfig.from_pretrained(config.weights)
         build = _transformers_class(settings).from_pretrained
         body = _built(config, build, config.weights, num_labels=classes, ignore_mismatched_sizes=True, **config.options)
-    return Adapted(body, config.input_size)
+    return Adapted(with_channels(body, channels), config.input_size)
 
 
-def python_network(config: ModelConfig, classes: int) -> nn.Module:
+def python_network(config: ModelConfig, classes: int, channels: int) -> nn.Module:
     """The user's own."""
     _only_files(config)
-    network = _built(config, load_factory(config.source), classes=classes, **config.options)
+    of_images = {} if channels == PICTURES else {"in_channels": channels}  # a network for pictures need not know it
+    network = _built(config, load_factory(config.source), **{"classes": classes, **config.options, **of_images})
     if not isinstance(network, nn.Module):
         raise SegtoolError(f"the factory gave {type(network).__name__}, not a torch.nn.Module", where=config.source)
     return Adapted(network, config.input_size)
@@ -102,12 +107,14 @@ def resolved(config: ModelConfig, network: nn.Module) -> ModelConfig:
     return config.model_copy(update=changes)
 
 
-def _transformers_config(config: ModelConfig, classes: int) -> Any:
+def _transformers_config(config: ModelConfig, classes: int, channels: int) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if config.architecture not in CONFIG_MAPPING:
         raise unknown("model.architecture", config.architecture, list(CONFIG_MAPPING))
-    return _built(config, AutoConfig.for_model, config.architecture, num_labels=classes, **config.options)
+    settings = _built(config, AutoConfig.for_model, config.architecture, num_labels=classes, **config.options)
+    set_channels(settings, channels)
+    return settings
 
 
 def _transformers_class(settings: Any) -> Any:

@@ -15,7 +15,7 @@ from segtool.train.networks.options import check_fetching, check_options
 _building = Lock()
 
 
-def build_stored(config: ModelConfig, classes: int, where: Path) -> nn.Module:
+def build_stored(config: ModelConfig, classes: int, channels: int, where: Path) -> nn.Module:
     """The network of a card, without weights.
 
     Code of the user's own that may be run does as it likes.
@@ -25,12 +25,12 @@ def build_stored(config: ModelConfig, classes: int, where: Path) -> nn.Module:
             `build_network`.
     """
     if config.source.startswith("python:"):
-        return build_network(config, classes)
+        return build_network(config, classes, channels)
     try:
         # A configuration of transformers is stored whole, and what this version does not know of it is inert.
         (check_fetching if config.source == "transformers" else check_options)(config)
         with _offline():
-            return build_network(config, classes)
+            return build_network(config, classes, channels)
     except SegtoolError as error:
         raise error.about(where) from error.__cause__
     except Exception as error:  # libraries stumble over odd options with whatever error

@@ -12,14 +12,17 @@ class UNet(nn.Module):
     Args:
         classes: C.
         width: channels of the first level.
+        in_channels: of images.
 
-    Input [N,3,H,W] with H and W multiples of 16; output [N,C,H,W].
+    Input [N,in_channels,H,W] with H and W multiples of 16; output [N,C,H,W].
     """
 
-    def __init__(self, classes: int, width: int = 64) -> None:
+    def __init__(self, classes: int, width: int = 64, in_channels: int = 3) -> None:
         super().__init__()
         sizes = [width, 2 * width, 4 * width, 8 * width, 16 * width // 2]
-        self.encoder = nn.ModuleList(double_convolution(a, b) for a, b in zip([3, *sizes], sizes, strict=False))
+        self.encoder = nn.ModuleList(
+            double_convolution(a, b) for a, b in zip([in_channels, *sizes], sizes, strict=False)
+        )
         skips = sizes[-2::-1]
         below = [sizes[-1], *(s // 2 for s in skips)]
         outs = [*(s // 2 for s in skips[:-1]), skips[-1]]

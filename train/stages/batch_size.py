@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from segtool.bands import from_picture
 from segtool.drawing import smooth_noise
 from segtool.train.cache import free_memory
 from segtool.train.device import device
@@ -42,8 +43,8 @@ def saved_bytes(module: StageModule, crop: tuple[int, int]) -> int:
         return tensor
 
     # Two: batch norm of a single value is refused. Noise: a flat picture would have hardly any lattice.
-    noise = torch.from_numpy(smooth_noise(*crop)).permute(2, 0, 1)
-    crops = torch.stack([noise, noise]).float()
+    noise = from_picture(smooth_noise(*crop), module.segmenter.contract)
+    crops = torch.from_numpy(noise).permute(2, 0, 1).float().repeat(2, 1, 1, 1)
     labels = torch.zeros(2, *crop, dtype=torch.long)
     before = {k: v.clone() for k, v in module.segmenter.state_dict().items()}
     with saved_tensors_hooks(count, lambda tensor: tensor):

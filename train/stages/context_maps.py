@@ -34,7 +34,9 @@ def context_card(segmenter: Segmenter, classes: int, config: ContextStageConfig)
     """
     segmenter.network.eval()
     layer = last_layer(segmenter.network, classes)
-    found = None if layer is None else feature_size(segmenter.network, layer, segmenter.stride)
+    found = (
+        None if layer is None else feature_size(segmenter.network, layer, segmenter.stride, segmenter.contract.channels)
+    )
     size = found or FeatureSize(classes, 1)
     if config.stride % size.stride:
         what = f"the coarse map's stride of {config.stride} pixels is no multiple of the features', {size.stride}"

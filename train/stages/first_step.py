@@ -30,7 +30,9 @@ def try_network(
     size = images if config.data.batch_size == "auto" else config.data.batch_size
     # On several GPUs batch norm is synchronised: it sees the crops of all processes.
     fewest = 2 if distributed.world() > 1 and torch.cuda.is_available() else 1
-    shown = torch.zeros(max(fewest, min(size, images, 2)), 3, *config.data.crop, device=device())
+    shown = torch.zeros(
+        max(fewest, min(size, images, 2)), segmenter.contract.channels, *config.data.crop, device=device()
+    )
     segmenter.to(device()).train(_batch_norm_learns(config, stages))
     try:
         logits = segmenter.unary(shown)

@@ -28,7 +28,7 @@ def training_batches(
     sampler = EpochSampler(len(images), config.seed, rank(), world())
     size = min(batch_size, max(1, len(sampler)))
     if stage.network:
-        crops: Dataset = TrainingCrops(images, config.data, config.seed)
+        crops: Dataset = TrainingCrops(images, config.data, config.seed, segmenter.contract)
         return DataLoader(crops, size, sampler=sampler, drop_last=True, **_settings(worker_count(config)))
     # The fixed network runs where it lies, in this process.
     segmenter.network.eval()

@@ -10,12 +10,11 @@ import lightning as L
 from segtool.allocator import keep_freed_memory
 from segtool.card import ModelCard, ValidationScores
 from segtool.crf.layer import DenseCRF
-from segtool.data import SegmentationDataset, open_dataset
-from segtool.data.checks.inspection import check_all
-from segtool.data.joined import open_training
+from segtool.data import SegmentationDataset
 from segtool.data.statistics import class_weights
 from segtool.evaluation.curves import save_curves
 from segtool.files import atomic_path
+from segtool.input_contract import InputContract
 from segtool.train import distributed
 from segtool.train.cache import cached
 from segtool.train.callbacks import snapshots_of, write_gif
@@ -37,6 +36,7 @@ from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
 from segtool.train.stages.scoring import score_stage, write_evaluation
 from segtool.train.stages.search import crf_to_learn, search_on_images
+from segtool.train.stages.splits import check_splits, contract_of_image, open_splits, read_as
 from segtool.train.stages.start import check_order, start_of, with_network_of
 from segtool.user_code import allow_code
 
@@ -56,11 +56,13 @@ class PiecewiseTrainer:
         report: receives one line of progress at a time.
 
     Attributes:
-        train_set, val_set, criterion, state: the splits, the loss, and what is done; after `prepare`.
+        train_set, val_set, contract, criterion, state: the splits, what their images are, the loss, and what is done;
+            after `prepare`.
     """
 
     train_set: SegmentationDataset
     val_set: SegmentationDataset
+    contract: InputContract
     criterion: SegmentationLoss
     state: RunState
 
@@ -94,8 +96,8 @@ class PiecewiseTrainer:
         allow_code(given.source)  # the user has named it
         if self.config.model == given:  # not that of a checkpoint, which was built before
             check_options(given)
-        self.train_set = open_training(self.data, self.config.data.also)
-        self.val_set = open_dataset(self.data, "val")
+        self.train_set, self.val_set = open_splits(self.data, self.config, self.start)
+        self.contract = contract_of_image(self.train_set, self.config, start=self.start)
         check_share(len(self.train_set), distributed.world())
         origin = None if self.start is None else str(self.start)
         found = distributed.on_first(lambda: self.folder.find(self.config, self.data, origin, self._resume))
@@ -104,10 +106,12 @@ class PiecewiseTrainer:
         check_precision(self.config)
         self._check_stages()
         self._tell(f"checking {len(self.train_set)} training and {len(self.val_set)} validation images")
-        verdict = distributed.on_first(lambda: check_all(self.train_set, self.val_set))
-        for doubt in verdict.doubts:
+        checked = distributed.on_first(lambda: check_splits(self.train_set, self.val_set, self.config, self.start))
+        for doubt in checked.doubts:
             self._tell(f"warning: {doubt}")
-        weight = class_weights(self.config.loss.class_weights, verdict.training)
+        self.contract = checked.contract
+        read_as(self.contract, self.train_set, self.val_set)
+        weight = class_weights(self.config.loss.class_weights, checked.training)
         self.criterion = SegmentationLoss(self.config.loss, weight, self.train_set.ignore_index)
         # Only now: a run that cannot start leaves no folder behind. A resumed one may have more epochs.
         distributed.on_first(lambda: self.folder.create(self.config, self.state))
@@ -165,7 +169,7 @@ class PiecewiseTrainer:
     def _start_of(self, stage: Stage) -> Segmenter:
         before = stage.before(self.state.done)
         best = None if before is None else self.folder.best(before)
-        return start_of(stage, best, self.start, self.config.model, self.train_set.classes)
+        return start_of(stage, best, self.start, self.config.model, self.train_set.classes, self.contract)
 
     def _run_stage(self, stage: Stage, images: SegmentationDataset) -> None:
         segmenter = self._start_of(stage)

@@ -11,8 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segtool.card import InputContract
-from segtool.data import Sample, SegmentationDataset, open_dataset
+from segtool.data import Sample, SegmentationDataset
 from segtool.data.statistics import class_weights, count_masks
 from segtool.drawing import save_image
 from segtool.errors import SegtoolError
@@ -20,6 +19,7 @@ from segtool.evaluation.boundaries import Truth
 from segtool.evaluation.counts import TOLERANCES, count_image
 from segtool.evaluation.pictures import pictures_of
 from segtool.evaluation.scores import set_scores
+from segtool.input_contract import InputContract
 from segtool.prediction import Prediction
 from segtool.train import distributed
 from segtool.train.augmentation import TrainingCrops
@@ -33,12 +33,13 @@ from segtool.train.networks.options import check_options
 from segtool.train.predict import TorchPredictor, evaluating
 from segtool.train.stages.first_step import check_precision, try_network
 from segtool.train.stages.fitting import fit_interruptible
+from segtool.train.stages.splits import contract_of_image, open_splits, read_as
 from segtool.user_code import allow_code
 
 STEPS = 300
 ENOUGH = 0.95  # mIoU on the image
 _LOOK = 25  # steps
-Crop = tuple[Tensor, Tensor]  # image float32 [3,h,w], labels int64 [h,w]
+Crop = tuple[Tensor, Tensor]  # image float32 [B,h,w], labels int64 [h,w]
 
 
 class Sanity(NamedTuple):
@@ -73,11 +74,15 @@ def overfit_one_image(
     check_options(config.model)
     check_precision(config)
     L.seed_everything(config.seed, verbose=False)
-    dataset = open_dataset(data, "train")
+    dataset = open_splits(data, config)[0]
     index = _telling_image(dataset)
-    crop = _plain_crop(dataset, config, index)
-    sample = Sample(crop[0].permute(1, 2, 0).to(torch.uint8).numpy(), crop[1].to(torch.uint8).numpy())
-    segmenter = Segmenter(build_network(config.model, len(dataset.classes)), InputContract()).to(device())
+    contract = contract_of_image(dataset, config, index)
+    read_as(contract, dataset)
+    crop = _plain_crop(dataset, config, index, contract)
+    image = crop[0].permute(1, 2, 0).to(getattr(torch, contract.kind)).numpy()
+    sample = Sample(image, crop[1].to(torch.uint8).numpy())
+    network = build_network(config.model, len(dataset.classes), contract.channels)
+    segmenter = Segmenter(network, contract).to(device())
     try_network(segmenter, config, ["unary"], len(dataset.classes), images=2)
     weight = class_weights(config.loss.class_weights, count_masks(dataset.classes, [sample.labels]))
     criterion = SegmentationLoss(config.loss, weight, dataset.ignore_index)
@@ -85,7 +90,7 @@ def overfit_one_image(
     settings = config.model_copy(update={"unary": config.unary.model_copy(update=plain)})
     look = _Look(sample, len(dataset.classes), steps, report)
     _train(StageModule("unary", segmenter, settings, criterion), settings, crop, steps, look)
-    shown = pictures_of(sample, look.prediction, [c.color for c in dataset.classes])
+    shown = pictures_of(dataset.as_shown(sample), look.prediction, [c.color for c in dataset.classes])
     save_image(picture, np.concatenate([*shown.values()], axis=1))
     return Sanity(dataset.identifier(index), look.miou, look.losses[0], look.losses[-1], len(look.losses))
 
@@ -143,9 +148,9 @@ def _telling_image(dataset: SegmentationDataset) -> int:
     raise SegtoolError("no training image has two classes", where=dataset.name, mend="segtool data stats shows more")
 
 
-def _plain_crop(dataset: SegmentationDataset, config: TrainConfig, index: int) -> Crop:
+def _plain_crop(dataset: SegmentationDataset, config: TrainConfig, index: int, contract: InputContract) -> Crop:
     """A crop of an image as it is."""
     plain = {"scale": (1.0, 1.0), "flip": False, "rotate": 0.0, "color_jitter": 0.0, "noise": 0.0}
-    crops = TrainingCrops(dataset, config.data.model_copy(update=plain), config.seed)
+    crops = TrainingCrops(dataset, config.data.model_copy(update=plain), config.seed, contract)
     tries = [crops[epoch * len(crops) + index] for epoch in range(8)]  # crops at several places
     return max(tries, key=lambda crop: len(np.unique(crop[1].numpy())))

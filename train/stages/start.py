@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from segtool.card import ClassInfo, InputContract, ModelCard
+from segtool.card import ClassInfo, ModelCard
 from segtool.errors import SegtoolError
+from segtool.input_contract import InputContract
 from segtool.train.checkpoint import load_segmenter, model_config
 from segtool.train.checkpoint_file import checkpoint_path, is_checkpoint, read_card
 from segtool.train.config.settings import ModelConfig, TrainConfig
@@ -53,21 +54,27 @@ def _before(stage: Stage) -> set[str]:
 
 
 def start_of(
-    stage: Stage, best: Path | None, start: Path | None, config: ModelConfig, classes: list[ClassInfo]
+    stage: Stage,
+    best: Path | None,
+    start: Path | None,
+    config: ModelConfig,
+    classes: list[ClassInfo],
+    contract: InputContract,
 ) -> Segmenter:
     """The segmenter that a stage starts from, without the CRFs that the stage makes or has no use for.
 
     Args:
         best: of the stage before it, in this run.
         start: a file that takes its place, see `start_from`; neither: a new network.
+        contract: what images are; a checkpoint knows it.
     """
     if best is not None:
         segmenter = load_segmenter(best)[0]
     elif start is not None:
         new_head = not stage.previous  # the stage trains it
-        segmenter = start_from(start, config, classes, new_head=new_head)
+        segmenter = start_from(start, config, classes, contract, new_head=new_head)
     else:
-        return Segmenter(build_network(config, len(classes)), InputContract())
+        return Segmenter(build_network(config, len(classes), contract.channels), contract)
     if segmenter.crf is not None:
         segmenter.crf.temperature = 1.0  # the loss is that of Q_T; each stage ends with a temperature of its own
     if not stage.crf:
@@ -79,7 +86,9 @@ def start_of(
     return segmenter
 
 
-def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo], *, new_head: bool = False) -> Segmenter:
+def start_from(
+    path: Path, config: ModelConfig, classes: list[ClassInfo], contract: InputContract, *, new_head: bool = False
+) -> Segmenter:
     """The segmenter that a run starts from.
 
     Args:
@@ -92,16 +101,19 @@ def start_from(path: Path, config: ModelConfig, classes: list[ClassInfo], *, new
         SegtoolError: unreadable, for other classes, or it does not fit.
     """
     if is_checkpoint(path):
-        return _start_from_checkpoint(path, classes, new_head)
+        return _start_from_checkpoint(path, classes, contract, new_head)
     if not path.exists():
         raise SegtoolError("no such file", where=path, mend="--from RUN, CHECKPOINT or STATE_DICT")
-    network = build_network(config.model_copy(update={"weights": None}), len(classes))
+    network = build_network(config.model_copy(update={"weights": None}), len(classes), contract.channels)
     load_weights(network, path, len(classes), whole=True, new_head=new_head)
-    return Segmenter(network, InputContract())
+    return Segmenter(network, contract)
 
 
-def _start_from_checkpoint(path: Path, classes: list[ClassInfo], new_head: bool) -> Segmenter:
+def _start_from_checkpoint(path: Path, classes: list[ClassInfo], contract: InputContract, new_head: bool) -> Segmenter:
     segmenter, card = load_segmenter(path)
+    if (card.input.bands, card.input.kind) != (contract.bands, contract.kind):
+        mend = f"a checkpoint for {_images(contract)}; weights for pictures: --set model.weights=FILE"
+        raise SegtoolError(f"the checkpoint is for {_images(card.input)}", where=path, mend=mend)
     names = [c.name for c in classes]
     if card.names == names:
         return segmenter
@@ -115,7 +127,7 @@ def _start_from_checkpoint(path: Path, classes: list[ClassInfo], new_head: bool)
 
 
 def _with_new_head(segmenter: Segmenter, card: ModelCard, path: Path, classes: int) -> Segmenter:
-    network = build_network(model_config(card).model_copy(update={"weights": None}), classes)
+    network = build_network(model_config(card).model_copy(update={"weights": None}), classes, card.input.channels)
     put_weights(network, segmenter.network.state_dict(), path, classes, whole=True)
     return Segmenter(network, card.input)
 
@@ -126,6 +138,12 @@ def with_network_of(path: Path | None, config: TrainConfig) -> TrainConfig:
         return config
     network = model_config(read_card(checkpoint_path(path)))
     return config.model_copy(update={"model": network.model_copy(update={"weights": None})})
+
+
+def _images(contract: InputContract) -> str:
+    if contract.bands is None:
+        return "pictures"
+    return f"the bands {', '.join(map(str, contract.bands))} of {contract.kind}"
 
 
 def _listed(names: list[str], most: int = 6) -> str:

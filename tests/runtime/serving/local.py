@@ -10,7 +10,6 @@ import httpx
 from PIL import Image
 
 from segtool.errors import SegtoolError
-from segtool.images import decode_image
 from segtool.runtime import load
 from segtool.runtime.serving.answers import Answer, encode
 from segtool.runtime.serving.bodies import refusal_of
@@ -39,7 +38,7 @@ class Local:
 
     async def segment(self, model, data, form):
         try:
-            image = decode_image(data, LIMITS.pixels)
+            image = self.model.reader.decode(data, LIMITS.pixels).values
         except SegtoolError as error:
             raise refusal_of(error) from error
         return Answer(*encode(self.model(image), self.model.card, form), {"segment": 0.1})

@@ -1,4 +1,4 @@
-"""rasterio, and GDAL behind it, as maps use them."""
+"""rasterio, and GDAL behind it, as bands and maps use them."""
 
 import warnings
 from collections.abc import Iterator
@@ -6,9 +6,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from segtool.extras import needed
+from segtool.images import NotAnImage
 
 _CACHE = 128  # MiB that GDAL keeps
 _OPTIONS = {"GDAL_CACHEMAX": _CACHE, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+# What a file begins with, and GDAL's driver for it; what else GDAL reads may name other files.
+_DRIVERS = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",
+    b"MM\0+": "GTiff",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+}
 
 
 @contextmanager
@@ -20,6 +30,23 @@ def gdal() -> Iterator[Any]:
         yield rasterio
 
 
+def driver_of(head: bytes, where: object) -> str:
+    """What reads a file that begins so.
+
+    Raises:
+        NotAnImage: nothing does.
+    """
+    for begin, driver in _DRIVERS.items():
+        if head.startswith(begin):
+            return driver
+    raise not_read(where)
+
+
+def not_read(where: object) -> NotAnImage:
+    """The error for a file that is no such image."""
+    return NotAnImage("not an image whose bands can be read", where=where, mend="a TIFF, JPEG or PNG")
+
+
 def window_of(rows: slice, columns: slice) -> Any:
     """A window as rasterio knows it."""
     height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -29,5 +56,5 @@ def window_of(rows: slice, columns: slice) -> Any:
 def rasterio_api() -> Any:
     """rasterio with its windows and copying, or the error that says how to install it."""
     for part in ("rasterio.shutil", "rasterio.windows"):
-        needed(part, "maps", "data")
-    return needed("rasterio", "maps", "data")
+        needed(part, "maps and bands", "data")
+    return needed("rasterio", "maps and bands", "data")
