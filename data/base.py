@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segtool.card import ClassInfo, TrainedOn
 from segtool.data.checks.findings import Finding
 from segtool.errors import SegtoolError
-from segtool.readers import PICTURES, Read, Reader
+from segtool.readers import PICTURES, Parted, Read, Reader
 
 
 class Sample(NamedTuple):
@@ -21,6 +21,10 @@ class Sample(NamedTuple):
 
     image: NDArray[Any]
     labels: NDArray[np.uint8]
+
+    def part(self, rows: slice, columns: slice) -> "Sample":
+        """A part of it, without a copy."""
+        return Sample(self.image[rows, columns], self.labels[rows, columns])
 
 
 class SegmentationDataset(ABC):
@@ -55,6 +59,19 @@ class SegmentationDataset(ABC):
     @abstractmethod
     def load(self, index: int) -> Sample:
         """Reads one image with its labels; raises SegtoolError if they are unreadable or do not fit."""
+
+    def parted(self, index: int) -> Parted | None:
+        """The size of image `index`, where `load_part` decodes less than `load`."""
+        return None
+
+    def load_part(self, index: int, rows: slice, columns: slice, shrink: int = 1) -> Sample:
+        """A part of what `load` gives.
+
+        Args:
+            rows, columns: of the image, multiples of `shrink` where they begin.
+            shrink: 1, or for an image that shrinks 2, 4 or 8; it may be so many times smaller, but not its labels.
+        """
+        return self.load(index).part(rows, columns)
 
     def source_of(self, index: int) -> object:
         """What errors about the labels of image `index` name."""

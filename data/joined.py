@@ -9,7 +9,7 @@ from segtool.data.base import Sample, SegmentationDataset
 from segtool.data.checks.findings import Finding
 from segtool.data.registry import open_dataset
 from segtool.errors import SegtoolError
-from segtool.readers import Reader
+from segtool.readers import Parted, Reader
 
 
 class JoinedDataset(SegmentationDataset):
@@ -61,6 +61,14 @@ class JoinedDataset(SegmentationDataset):
     def load(self, index: int) -> Sample:
         number, place = self._place(index)
         return self._datasets[number].load(place)
+
+    def parted(self, index: int) -> Parted | None:
+        number, place = self._place(index)
+        return self._datasets[number].parted(place)
+
+    def load_part(self, index: int, rows: slice, columns: slice, shrink: int = 1) -> Sample:
+        number, place = self._place(index)
+        return self._datasets[number].load_part(place, rows, columns, shrink)
 
     def source_of(self, index: int) -> object:
         number, place = self._place(index)

@@ -12,6 +12,7 @@ from PIL import Image
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
 from segtool.images import loaded, opened_image
+from segtool.rasters import Part, ids_in_part
 
 Values = Literal["ids", "colors"]
 MOST_VALUES = 65536  # of masks of 16 bits
@@ -49,6 +50,20 @@ class LabelValues:
                 what = "a mask saved as JPEG, which changes " + ("class ids" if self.kind == "ids" else "colours")
                 raise SegtoolError(what, where=path, mend="save it as PNG")
             stored: NDArray[Any] = _packed_colors(image) if self.kind == "colors" else stored_ids(image, path)
+        return self._meant(stored, path)
+
+    def read_part(self, path: Path, part: Part) -> NDArray[np.uint8]:
+        """Rows and columns of a mask; of a TIFF of ids no more of the file is decoded than they need.
+
+        Raises:
+            SegtoolError: as `read`.
+        """
+        if self.kind == "ids" and (stored := ids_in_part(path, part)) is not None:
+            return self._meant(stored, path)
+        return self.read(path)[part]
+
+    def _meant(self, stored: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+        """Class ids [H,W] of the values in a file."""
         if self.kind == "ids" and self.table is None:
             if stored.dtype != np.uint8 and stored.max() > 255:
                 what = f"a mask of 16 bits with values up to {stored.max()}, which are no class ids"

@@ -17,6 +17,7 @@ from segtool.data.label_values import LabelValues, binary
 from segtool.errors import SegtoolError
 from segtool.formats import IMAGE_SUFFIXES
 from segtool.images import opened_image
+from segtool.readers import Parted
 from segtool.sources import find
 
 
@@ -83,6 +84,15 @@ class PairsDataset(SegmentationDataset):
         pair = self._pairs[index]
         labels = _stacked(pair.layers, self._elsewhere) if pair.layers else self._values.read(pair.mask)
         return with_void(self.reader.open(pair.image), labels, self.ignore_index)
+
+    def parted(self, index: int) -> Parted | None:
+        pair = self._pairs[index]
+        return None if pair.layers else self.reader.parted(pair.image)
+
+    def load_part(self, index: int, rows: slice, columns: slice, shrink: int = 1) -> Sample:
+        pair, part = self._pairs[index], (rows, columns)
+        labels = self._values.read_part(pair.mask, part)
+        return with_void(self.reader.open_part(pair.image, part, shrink), labels, self.ignore_index)
 
     def source_of(self, index: int) -> object:
         return self._pairs[index].files[0]

@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtool import bands
 from segtool.errors import SegtoolError
-from segtool.images import RGB, check_image, decode_image, opened_image, read_image
+from segtool.images import RGB, check_image, decode_image, opened_image, read_image, upright_size
 from segtool.input_contract import InputContract
-from segtool.rasters import SENT, Raster, check_raster, raster_about, read_raster
+from segtool.rasters import (
+    SENT,
+    Part,
+    Raster,
+    check_raster,
+    levels_in_part,
+    parted_size,
+    picture_size,
+    raster_about,
+    read_raster,
+)
 
 Image = NDArray[Any]
 Missing = NDArray[np.bool_] | None
@@ -26,6 +36,19 @@ class Read(Protocol):
 
     @property
     def missing(self) -> Missing: ...
+
+
+class Parted(NamedTuple):
+    """A file of which parts can be decoded.
+
+    Attributes:
+        height, width: of the image.
+        shrinks: whether it can be decoded at a fraction of its size.
+    """
+
+    height: int
+    width: int
+    shrinks: bool = False
 
 
 class Reader(Protocol):
@@ -48,6 +71,14 @@ class Reader(Protocol):
 
     def decode(self, data: bytes, most: int | None = None) -> Read:
         """The same of a file's bytes."""
+        ...
+
+    def parted(self, path: Path) -> Parted | None:
+        """A file of which `open_part` decodes less than all; None for others."""
+        ...
+
+    def open_part(self, path: Path, part: Part, shrink: int = 1) -> Read:
+        """Rows and columns of an image; as `segtool.data.base.SegmentationDataset.load_part`."""
         ...
 
     def check(self, data: bytes, most: int) -> None:
@@ -85,6 +116,23 @@ class PictureReader:
         """See `Reader`."""
         return Picture(read_image(path, most))
 
+    def parted(self, path: Path) -> Parted | None:
+        """See `Reader`."""
+        if (size := _jpeg_size(path)) is not None:
+            return Parted(*size, shrinks=True)
+        return None if (size := picture_size(path)) is None else Parted(*size)
+
+    def open_part(self, path: Path, part: Part, shrink: int = 1) -> Picture:
+        """See `Reader`. Only of a JPEG it may be smaller."""
+        size = _jpeg_size(path)
+        if size is None and (found := levels_in_part(path, part)) is not None:
+            return Picture(found)
+        image = read_image(path, shrink=shrink)
+        if size is None or image.shape[:2] != tuple(-(-side // shrink) for side in size):
+            return Picture(image[part])
+        rows, columns = (slice(side.start // shrink, -(-side.stop // shrink)) for side in part)
+        return Picture(image[rows, columns])
+
     def decode(self, data: bytes, most: int | None = None) -> Picture:
         """See `Reader`."""
         return Picture(decode_image(data, most))
@@ -118,13 +166,19 @@ class BandReader:
 
     def open(self, path: Path, most: int | None = None) -> Raster:
         """See `Reader`."""
-        raster = read_raster(path, self.bands, most)
-        return raster if self.contract is None else _conforming(raster, self.contract, path)
+        return self._taken(read_raster(path, self.bands, most), path)
+
+    def parted(self, path: Path) -> Parted | None:
+        """See `Reader`."""
+        return None if (size := parted_size(path)) is None else Parted(*size)
+
+    def open_part(self, path: Path, part: Part, shrink: int = 1) -> Raster:
+        """See `Reader`; never smaller: numbers that a camera gave are not averaged."""
+        return self._taken(read_raster(path, self.bands, part=part), path)
 
     def decode(self, data: bytes, most: int | None = None) -> Raster:
         """See `Reader`."""
-        raster = read_raster(data, self.bands, most)
-        return raster if self.contract is None else _conforming(raster, self.contract, SENT)
+        return self._taken(read_raster(data, self.bands, most), SENT)
 
     def check(self, data: bytes, most: int) -> None:
         """See `Reader`."""
@@ -138,6 +192,9 @@ class BandReader:
         """See `Reader`."""
         return raster_about(path)[0]
 
+    def _taken(self, raster: Raster, where: object) -> Raster:
+        return raster if self.contract is None else _conforming(raster, self.contract, where)
+
 
 PICTURES = PictureReader()
 
@@ -150,6 +207,11 @@ def reader_of(contract: InputContract) -> Reader:
 def reader_of_bands(wanted: Sequence[int] | str | None) -> Reader:
     """What `bands:` of a classes.yaml or `data.bands` says: all, numbers of bands, or None for pictures."""
     return PICTURES if wanted is None else BandReader(() if isinstance(wanted, str) else tuple(wanted))
+
+
+def _jpeg_size(path: Path) -> tuple[int, int] | None:
+    with opened_image(path) as image:
+        return upright_size(image) if image.format == "JPEG" else None
 
 
 def check_conforms(values: Image, contract: InputContract, where: object) -> None:

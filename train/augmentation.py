@@ -1,7 +1,7 @@
 """Training crops: image and mask augmented together; whole images for validation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,28 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from segtool.data.base import SegmentationDataset, even_choice
+from segtool.data.base import Sample, SegmentationDataset, even_choice
 from segtool.input_contract import InputContract
+from segtool.readers import Parted
 from segtool.train.config.settings import DataConfig
 from segtool.train.seeds import seeded
 
 RGB = InputContract()
 _FILL = [124, 116, 104]  # the mean of pictures, levels
+_SHRINKS = (1, 2, 4, 8)  # times that a JPEG can be decoded smaller
+
+
+class Window(NamedTuple):
+    """Where a crop lies.
+
+    Attributes:
+        rows, columns: of the image.
+        padding: pixels that are added on the left, above, on the right and below.
+    """
+
+    rows: slice
+    columns: slice
+    padding: tuple[int, int, int, int]
 
 
 class RandomScaledCrop(v2.Transform):
@@ -31,36 +46,33 @@ class RandomScaledCrop(v2.Transform):
         super().__init__()
         self.size, self.scale, self.fill = size, scale, fill
 
-    def make_params(self, flat_inputs: list) -> dict[str, int]:
-        height, width = flat_inputs[0].shape[-2:]
+    def draw(self, height: int, width: int) -> Window:
+        """A window in an image of that size."""
         s = float(torch.empty(1).uniform_(*self.scale))
-        window_h, window_w = round(self.size[0] / s), round(self.size[1] / s)
-        missing_h, missing_w = max(0, window_h - height), max(0, window_w - width)
-        return {
-            "top": _randint(height + missing_h - window_h),
-            "left": _randint(width + missing_w - window_w),
-            "height": window_h,
-            "width": window_w,
-            "pad_top": _randint(missing_h),
-            "pad_left": _randint(missing_w),
-            "missing_h": missing_h,
-            "missing_w": missing_w,
-        }
+        wanted = round(self.size[0] / s), round(self.size[1] / s)
+        missing = [max(0, want - have) for want, have in zip(wanted, (height, width), strict=True)]
+        top, left = (
+            _randint(have + lacks - want) for want, have, lacks in zip(wanted, (height, width), missing, strict=True)
+        )
+        above, before = _randint(missing[0]), _randint(missing[1])
+        rows, columns = slice(top, top + wanted[0] - missing[0]), slice(left, left + wanted[1] - missing[1])
+        return Window(rows, columns, (before, above, missing[1] - before, missing[0] - above))
 
-    def transform(self, inpt: Tensor, params: dict[str, int]) -> Tensor:
-        p = params
-        if p["missing_h"] or p["missing_w"]:
-            sides = [
-                p["pad_left"],
-                p["pad_top"],
-                p["missing_w"] - p["pad_left"],
-                p["missing_h"] - p["pad_top"],
-            ]
-            inpt = F.pad(inpt, sides, fill=self.fill[type(inpt)])  # type: ignore[arg-type]
-        window = F.crop(inpt, p["top"], p["left"], p["height"], p["width"])
+    def make_params(self, flat_inputs: list) -> dict[str, Window]:
+        return {"window": self.draw(*flat_inputs[0].shape[-2:])}
+
+    def transform(self, inpt: Tensor, params: dict[str, Window]) -> Tensor:
+        rows, columns, _ = window = params["window"]
+        sides = rows.stop - rows.start, columns.stop - columns.start
+        return self.fitted(F.crop(inpt, rows.start, columns.start, *sides), window)
+
+    def fitted(self, part: Tensor, window: Window) -> Tensor:
+        """What of an image lies in a window, padded and resized."""
+        if any(window.padding):
+            part = F.pad(part, list(window.padding), fill=self.fill[type(part)])  # type: ignore[arg-type]
         # v2 resizes masks by another rule, which takes the pixel half a pixel up and left, unless it is told.
-        how = InterpolationMode.NEAREST_EXACT if isinstance(inpt, tv_tensors.Mask) else InterpolationMode.BILINEAR
-        return F.resize(window, list(self.size), how, antialias=True)
+        how = InterpolationMode.NEAREST_EXACT if isinstance(part, tv_tensors.Mask) else InterpolationMode.BILINEAR
+        return F.resize(part, list(self.size), how, antialias=True)
 
 
 def _randint(inclusive: int) -> int:
@@ -105,7 +117,8 @@ class TrainingCrops(Dataset):
         self, dataset: SegmentationDataset, config: DataConfig, seed: int = 0, contract: InputContract = RGB
     ) -> None:
         self._dataset, self._seed, self._contract = dataset, seed, contract
-        self._transform = augmentation(config, dataset.ignore_index, contract)
+        self._crop, *steps = _steps(config, dataset.ignore_index, contract)
+        self._steps = v2.Compose(steps or [v2.Identity()])
         self._noise = config.noise * (_column(contract.high) - _column(contract.low)) / 255
 
     def __len__(self) -> int:
@@ -113,16 +126,43 @@ class TrainingCrops(Dataset):
 
     def __getitem__(self, key: int) -> tuple[Tensor, Tensor]:
         epoch, index = divmod(key, len(self))
-        sample = self._dataset.load(index)
-        image = tv_tensors.Image(_filled(sample.image, self._contract))
-        mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
+        size, whole = self._opened(index)
         with seeded(self._seed, "crop", epoch, index):
-            image, mask = self._transform(image, mask)
+            window = self._crop.draw(size.height, size.width)
+            if whole is not None:
+                sample = whole.part(window.rows, window.columns)
+            else:
+                sample = self._part(index, window, size.shrinks)
+            image, mask = self._steps(*self._fitted(sample, window))
             numbers = image.as_subclass(Tensor).float()
             if self._noise.any():  # torchvision's would cut it off to whole levels
                 numbers = numbers + self._noise * torch.randn_like(numbers)
                 numbers = numbers.clamp(0, 255) if self._contract.bands is None else numbers
         return numbers, mask.as_subclass(Tensor).long()
+
+    def _opened(self, index: int) -> tuple[Parted, Sample | None]:
+        """The size of an image; and where it must be decoded whole, the sample."""
+        if (parted := self._dataset.parted(index)) is not None:
+            return parted, None
+        whole = self._dataset.load(index)
+        return Parted(*whole.labels.shape), whole
+
+    def _part(self, index: int, window: Window, shrinks: bool) -> Sample:
+        """What of an image lies in a window, with no more of its file decoded than that needs."""
+        rows, columns, padding = window
+        times = min(_length(rows) // self._crop.size[0], _length(columns) // self._crop.size[1])
+        shrink = 1 if any(padding) or not shrinks else max(s for s in _SHRINKS if s <= max(times, 1))
+        rows, columns = (slice(side.start // shrink * shrink, side.stop) for side in (rows, columns))
+        return self._dataset.load_part(index, rows, columns, shrink)
+
+    def _fitted(self, sample: Sample, window: Window) -> tuple[Tensor, Tensor]:
+        image = tv_tensors.Image(_filled(sample.image, self._contract))
+        mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
+        return self._crop.fitted(image, window), self._crop.fitted(mask, window)
+
+
+def _length(side: slice) -> int:
+    return int(side.stop - side.start)
 
 
 def _filled(image: NDArray[Any], contract: InputContract) -> Tensor:
@@ -146,10 +186,13 @@ def _column(numbers: Sequence[float]) -> Tensor:
 def augmentation(config: DataConfig, ignore_index: int, contract: InputContract = RGB) -> v2.Transform:
     """The transform of (tv_tensors.Image [B,H,W], tv_tensors.Mask [H,W]); pictures are uint8, bands float32. New pixels
     have the mean colour and are void."""
+    return v2.Compose([*_steps(config, ignore_index, contract)])
+
+
+def _steps(config: DataConfig, ignore_index: int, contract: InputContract) -> tuple[RandomScaledCrop, *tuple[Any, ...]]:
     color = _FILL if contract.bands is None else list(contract.mean)
     fill: dict[type, object] = {tv_tensors.Image: color, tv_tensors.Mask: ignore_index}
-    jitter = config.color_jitter
-    steps: list[v2.Transform] = [RandomScaledCrop(config.crop, config.scale, fill)]
+    jitter, steps = config.color_jitter, list[v2.Transform]()
     if config.flip:
         steps.append(v2.RandomHorizontalFlip(0.5))
     if config.rotate:
@@ -159,7 +202,7 @@ def augmentation(config: DataConfig, ignore_index: int, contract: InputContract 
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter))
     elif jitter:
         steps.append(BandJitter(jitter, _column(contract.low)))
-    return v2.Compose(steps)
+    return RandomScaledCrop(config.crop, config.scale, fill), *steps
 
 
 class WholeImages(Dataset):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segtool.data.base import DerivedDataset, Sample, SegmentationDataset, even_choice
 from segtool.errors import SegtoolError
+from segtool.readers import Parted
 
 _BLOCK = 256 << 20  # bytes that are asked for at a time
 _SHARE = 0.5  # of the free memory that a cache may fill unasked
@@ -60,6 +61,10 @@ class CachedDataset(DerivedDataset):
         size = height * width * channels * kind.itemsize
         labels = flat[size : size + height * width].reshape(height, width)
         return Sample(flat[:size].view(kind).reshape(shape), labels)
+
+    def parted(self, index: int) -> Parted:
+        height, width, _ = self._places[index].shape
+        return Parted(height, width)
 
     def _store(self, sample: Sample) -> _Place:
         size = _size(sample)

@@ -1,6 +1,6 @@
 """The one check that every sample of every source goes through."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segtool.data.base import DerivedDataset, Sample, SegmentationDataset
 from segtool.errors import SegtoolError
 from segtool.input_contract import Kind
-from segtool.readers import Reader
+from segtool.readers import Parted, Reader
 
 _PICTURE = 16  # values that are no class, beyond which a mask looks like a picture
 
@@ -26,9 +26,20 @@ class Checked(DerivedDataset):
         return self._dataset.image_path(index)
 
     def load(self, index: int) -> Sample:
+        sample = self._checked(index, self._dataset.load)
+        _check_sizes(sample, self.source_of(index))
+        return sample
+
+    def parted(self, index: int) -> Parted | None:
+        return self._dataset.parted(index)
+
+    def load_part(self, index: int, rows: slice, columns: slice, shrink: int = 1) -> Sample:
+        return self._checked(index, lambda index: self._dataset.load_part(index, rows, columns, shrink))
+
+    def _checked(self, index: int, load: Callable[[int], Any]) -> Sample:
         where = self.source_of(index)
         try:
-            loaded: Any = self._dataset.load(index)
+            loaded = load(index)
         except SegtoolError:
             raise
         except Exception as error:  # of code that is the user's
@@ -37,7 +48,6 @@ class Checked(DerivedDataset):
         sample = _check_arrays(loaded, where)
         _check_image(sample.image, self.reader, where)
         _check_type("labels", sample.labels, ("uint8",), where)
-        _check_sizes(sample, where)
         _check_labels(sample.labels, self, where)
         return sample
 
