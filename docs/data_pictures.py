@@ -7,10 +7,12 @@ Each kind is written to a temporary folder as its makers write it, and read thro
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -26,11 +28,11 @@ Picture = NDArray[np.uint8]
 def main() -> None:
     """Writes docs/data/KIND.png for each kind."""
     HERE.mkdir(exist_ok=True)
-    for kind in (ids, colors, binary, each_class, polygons, brush):
+    for kind in (ids, colors, binary, each_class, polygons, brush, bands, synthetic):
         with tempfile.TemporaryDirectory() as folder:
             spec, stored = kind(Path(folder))
-            dataset = open_dataset(spec, "all")
-            sample = dataset.load(0)
+            dataset = open_dataset(spec, "train" if kind is synthetic else "all")
+            sample = dataset.as_shown(dataset.load(0))
             read = overlay(sample.image, sample.labels, [c.color for c in dataset.classes], 0.7)
             gap = np.full((SIDE, 8, 3), 255, np.uint8)
             sheet = np.concatenate([sample.image, gap, stored, gap, read], 1)
@@ -131,6 +133,27 @@ def brush(root: Path) -> tuple[str, Picture]:
     (root / "some.json").write_text(json.dumps(data))
     stripes = np.where((labels > 0) & (np.arange(SIDE) % 4 < 2), 90, 255).astype(np.uint8)
     return f"coco:{root / 'some.json'}", grey(stripes)
+
+
+def bands(root: Path) -> tuple[str, Picture]:
+    """Four bands of 12 bits in a file of 16, side by side: nearly black to look at."""
+    image, labels, _, _ = source()
+    stack = np.concatenate([image, 255 - image[..., :1]], 2).astype(np.uint16) * 16
+    about = {"driver": "GTiff", "height": SIDE, "width": SIDE, "count": 4, "dtype": "uint16"}
+    save(root / "masks" / "0.png", labels)
+    spec = described(root, "masks: masks/{stem}\nbands: all")
+    (root / "images" / "0.png").unlink()
+    with warnings.catch_warnings(action="ignore"), rasterio.open(root / "images" / "0.tif", "w", **about) as file:
+        file.write(stack.transpose(2, 0, 1))
+    dark = (stack[::2, ::2] >> 8).astype(np.uint8)
+    rows = (np.concatenate([dark[..., i], dark[..., i + 1]], 1) for i in (0, 2))
+    return spec, grey(np.concatenate([*rows]))
+
+
+def synthetic(root: Path) -> tuple[str, Picture]:
+    """Labels in colours."""
+    sample = open_dataset(f"synthetic:{SIDE}", "train").load(0)
+    return f"synthetic:{SIDE}", colorize(sample.labels, source()[3])
 
 
 Kind = Callable[[Path], tuple[str, Picture]]

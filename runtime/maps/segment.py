@@ -30,12 +30,14 @@ class Part(NamedTuple):
     Attributes:
         rows, columns: of the image.
         labels: uint8 [h,w]; confidence: float32 [h,w].
+        before: labels before the dense CRF, uint8 [h,w].
     """
 
     rows: slice
     columns: slice
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
+    before: NDArray[np.uint8]
 
 
 def segment_map(
@@ -103,14 +105,18 @@ def window_side(classes: int, halo: int) -> int:
 def _part(field: Blended, card: ModelCard, source: Source, row: Span, column: Span, threads: int) -> Part:
     rows, columns = slice(row.start, row.stop), slice(column.start, column.stop)
     scores = field.window(rows, columns)
+    kept = (
+        slice(row.first - row.start, row.last - row.start),
+        slice(column.first - column.start, column.last - column.start),
+    )
+    before = scores[:, *kept].argmax(0).astype(np.uint8)
     if card.crf is None:
         found = np.exp(scores, out=scores)
     else:
         found = refine(scores, guide(source.read(rows, columns), card.input), card.crf, threads)
-    kept = slice(column.first - column.start, column.last - column.start)
-    found = found[:, row.first - row.start : row.last - row.start, kept]
-    labels = found.argmax(0).astype(np.uint8)
-    return Part(slice(row.first, row.last), slice(column.first, column.last), labels, found.max(0))
+    found = found[:, *kept]
+    labels = before if card.crf is None else found.argmax(0).astype(np.uint8)
+    return Part(slice(row.first, row.last), slice(column.first, column.last), labels, found.max(0), before)
 
 
 def void_where(part: Part, missing: NDArray[np.bool_], threshold: float | None) -> Part:

@@ -9,7 +9,7 @@ from segtool.errors import SegtoolError
 from segtool.prediction import Prediction
 
 if TYPE_CHECKING:
-    from segtool.runtime import BackendName
+    from segtool.runtime import BackendName, Model
     from segtool.train.config.views import Views
 
 Predictor = Callable[..., Prediction]
@@ -26,19 +26,13 @@ def open_model(
     """A run folder or checkpoint in PyTorch, an .onnx or .engine file in its runtime.
 
     Raises:
-        SegtoolError: unreadable; or an exported file is to see anything but whole images.
+        SegtoolError: unreadable; or an exported file cannot see images so.
     """
     if model.suffix in (".onnx", ".engine"):
-        if views:
-            raise SegtoolError(
-                "--slide and --tta need the network apart from the CRF, and an exported file holds them as one",
-                where=model,
-                mend="give the run folder or checkpoint that it was exported from",
-            )
         import segtool.runtime
 
         deployed = segtool.runtime.load(model, backend=backend, native=native, threads=threads)
-        return deployed, deployed.card
+        return (_in_windows(deployed, views, model) if views else deployed), deployed.card
     from segtool.train.checkpoint_file import checkpoint_path
 
     checkpoint_path(model)  # before PyTorch, which takes seconds to load
@@ -52,6 +46,21 @@ def open_model(
         torch.set_num_threads(threads)
     segmenter, card = load_segmenter(model)
     return TorchPredictor(segmenter, views=views or WHOLE), card
+
+
+def _in_windows(deployed: "Model", views: "Views", model: Path) -> Predictor:
+    """An exported model as `segtool predict --map` runs it.
+
+    Raises:
+        SegtoolError: it gives no logits; or is to see anything but windows.
+    """
+    from segtool.runtime.maps.predictor import MapPredictor
+    from segtool.runtime.tiles import Tiles
+
+    if views.flip or views.scales != (1.0,):
+        mend = "give the run folder or checkpoint that it was exported from"
+        raise SegtoolError("--tta needs the network in PyTorch", where=model, mend=mend)
+    return MapPredictor(deployed, deployed.card, Tiles(views.window, views.window, views.window - views.stride))
 
 
 def weights_of(model: Path) -> Path:

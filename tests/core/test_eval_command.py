@@ -28,8 +28,8 @@ def test_eval_gives_the_same_scores_from_checkpoint_and_onnx(tiny_run, tiny_onnx
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--slide", "64"], "give the run folder or checkpoint"),
-        (["--tta", "flip"], "an exported file holds them as one"),
+        (["--slide", "64"], "segtool export RUN --logits writes one that does"),
+        (["--tta", "flip"], "--tta needs the network in PyTorch"),
         (["--compare", "a", "b"], "give neither MODEL nor --data"),
         (["--stride", "8"], "--stride 8"),
     ],

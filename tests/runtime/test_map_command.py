@@ -1,12 +1,15 @@
 """`segtool predict --map` with the exported file and in PyTorch, on GeoTIFFs and on plain images."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
 from PIL import Image
 
 from segtool.data import open_dataset
-from segtool.runtime import load
+from segtool.runtime import Tiles, load
+from segtool.runtime.maps.predictor import MapPredictor
 
 from ..command_line import segtool
 from .test_maps import geotiff
@@ -124,3 +127,20 @@ def test_a_model_of_one_size(tiny_run, tmp_path, image):
     assert labels_of(tmp_path / "out" / "b.tif").shape == (40, 300)
     said = predict(tmp_path, "fixed.onnx", "a.png", "--out", "out", "--map", "--tile", "64x64", code=2)
     assert "the model takes one size alone: --tile (--tile 64x96)" in said
+
+
+def test_eval_scores_what_is_deployed(with_logits, tiny_run, tmp_path, image):
+    """Windows of an exported file are those of predict --map, and nearly those of PyTorch, where the CRF sees all."""
+    geotiff(tmp_path / "a.tif", image)
+    predict(tmp_path, with_logits, "a.tif", "--out", "out", "--map", "--tile", "64x64", "--overlap", "32")
+    found = MapPredictor(load(with_logits), load(with_logits).card, Tiles(64, 64, 32))(image)
+    assert np.array_equal(found.labels, labels_of(tmp_path / "out" / "a.tif"))
+    assert (found.unary_labels != found.labels).any()
+    mious = []
+    for model in (with_logits, tiny_run):
+        options = ("--data", "synthetic:96", "--slide", "64", "--stride", "32", "--out", f"eval{len(mious)}")
+        done = segtool("eval", model, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads((tmp_path / f"eval{len(mious)}" / "summary.json").read_text())
+        mious.append([summary[stage]["miou"] for stage in ("before_crf", "after_crf")])
+    assert mious[0] == pytest.approx(mious[1], abs=0.003)

@@ -50,7 +50,13 @@ def test_maps_that_cannot_be_read(tmp_path, image):
 
 def test_nothing_is_left_of_a_map_that_fails(tmp_path, image):
     def parts():
-        yield Part(slice(0, 10), slice(0, 10), np.zeros((10, 10), np.uint8), np.ones((10, 10), np.float32))
+        yield Part(
+            slice(0, 10),
+            slice(0, 10),
+            np.zeros((10, 10), np.uint8),
+            np.ones((10, 10), np.float32),
+            np.zeros((10, 10), np.uint8),
+        )
         raise SegtoolError("enough")
 
     with opened(geotiff(tmp_path / "map.tif", image)) as source, pytest.raises(SegtoolError, match="enough"):
@@ -60,7 +66,8 @@ def test_nothing_is_left_of_a_map_that_fails(tmp_path, image):
 
 def everything(image, value=3):
     rows, columns = slice(0, image.shape[0]), slice(0, image.shape[1])
-    yield Part(rows, columns, np.full(image.shape[:2], value, np.uint8), np.ones(image.shape[:2], np.float32))
+    labels = np.full(image.shape[:2], value, np.uint8)
+    yield Part(rows, columns, labels, np.ones(image.shape[:2], np.float32), labels)
 
 
 def test_a_cut_png_is_not_read_as_whatever_was_in_memory(tmp_path, image):
