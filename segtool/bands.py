@@ -23,8 +23,16 @@ def levels(image: Image, contract: InputContract, channels: Three) -> NDArray[np
 
 
 def guide(image: Image, contract: InputContract) -> NDArray[np.float32]:
-    """What the colour kernel of the dense CRF sees, float32 [H,W,3]."""
-    return image.astype(np.float32) if contract.bands is None else levels(image, contract, contract.guide)
+    """What the colour kernel of the dense CRF sees, float32 [H,W,3]: as `segtool.train.networks.Segmenter` has it, with
+    the mean where there are no data."""
+    if contract.bands is None:
+        return image.astype(np.float32)
+    filled, mean = image.astype(np.float32), np.asarray(contract.mean, np.float32)
+    if contract.kind == "float32":
+        filled = np.where(np.isnan(filled), mean, filled)
+    elif (gaps := missing(image, contract)) is not None:
+        filled[gaps] = mean
+    return levels(filled, contract, contract.guide)
 
 
 def picture(image: Image, contract: InputContract) -> RGB:
@@ -61,7 +69,7 @@ def limits(numbers: NDArray[Any]) -> tuple[list[float], list[float]]:
         known = channel[np.isfinite(channel)]
         a, b = np.percentile(known, SHOWN_SHARES) if known.size else (0.0, 1.0)
         low.append(float(a))
-        high.append(float(b) if b > a else float(a) + 1.0)
+        high.append(float(b) if np.float32(b) > np.float32(a) else float(a) + max(1.0, abs(float(a)) / 1000))
     return low, high
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from segtool.extras import needed
@@ -25,8 +26,7 @@ _DRIVERS = {
 def gdal() -> Iterator[Any]:
     """rasterio, within which GDAL keeps to the file and its memory, and is quiet."""
     rasterio = rasterio_api()
-    with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with rasterio.Env(**_OPTIONS):
         yield rasterio
 
 
@@ -53,8 +53,16 @@ def window_of(rows: slice, columns: slice) -> Any:
     return rasterio_api().windows.Window(columns.start, rows.start, width, height)
 
 
+@cache
+def _quiet() -> None:
+    """Images without a place on earth are usual. Once for all: filters of warnings are no thread's own."""
+    errors = needed("rasterio.errors", "maps and bands", "data")
+    warnings.filterwarnings("ignore", category=errors.NotGeoreferencedWarning)
+
+
 def rasterio_api() -> Any:
     """rasterio with its windows and copying, or the error that says how to install it."""
     for part in ("rasterio.shutil", "rasterio.windows"):
         needed(part, "maps and bands", "data")
+    _quiet()
     return needed("rasterio", "maps and bands", "data")

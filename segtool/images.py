@@ -25,7 +25,7 @@ LIMIT_VARIABLE = "SEGTOOL_MAX_PIXELS"  # of the environment, so that worker proc
 _ROWS = 256  # that are converted at a time
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 _EXTRA_SAMPLES = 338  # TIFF's tag of what further bands are
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins
 _BANDS = "bands: all in classes.yaml, or --set data.bands=all in training, takes all bands as they are"
 ORIENTATION = 0x0112  # of EXIF; 1 is upright
 TURNS_SIDES = (5, 6, 7, 8)
@@ -60,7 +60,7 @@ def read_image(path: Path | str, max_pixels: int | None = None, shrink: int = 1)
     path = Path(path)
     with _opened(path, path, max_pixels) as image:
         if shrink > 1 and image.format == "JPEG":
-            image.draft(None, (-(-image.width // shrink), -(-image.height // shrink)))
+            image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
         return as_rgb(image)
 
 
@@ -110,7 +110,7 @@ def _opened(source: Path | BinaryIO, where: object, most: int | None = None) -> 
             raise NotAnImage("HEIC is not read here", where=where, mend=f"{INSTALL_HEIC}, or convert it") from error
         if isinstance(source, Path) and (found := impostor(source)) is not None:
             raise NotAnImage(found.what, where=where, mend=found.mend) from error
-        if _head(source)[:4] in _TIFF:
+        if _head(source)[:4] in TIFF_HEADS:
             raise NotAnImage(
                 "a TIFF that is no picture of one, three or four bands", where=where, mend=_BANDS
             ) from error

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_BANDS = 32
@@ -62,8 +63,8 @@ class InputContract(BaseModel):
     def _pictures_are_pictures(self) -> "InputContract":
         if self.bands is None and (self.kind != "uint8" or self.shown != (1, 2, 3) or self.guide != (1, 2, 3)):
             raise ValueError("pictures are RGB of 8 bits; bands says what else is read")
-        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError("low must be below high")
+        if any(np.float32(low) >= np.float32(high) for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("low must be below high, in single precision")
         return self
 
     @property

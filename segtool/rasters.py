@@ -1,7 +1,9 @@
 """Reading bands of image files with their numbers as they are."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -9,16 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
 
 from segtool.errors import SegtoolError
 from segtool.files import refuse_pipe
 from segtool.gdal import driver_of, gdal, not_read, window_of
-from segtool.images import check_pixels
+from segtool.images import ORIENTATION, TIFF_HEADS, TooManyPixels, check_pixels
+from segtool.input_contract import MOST_BANDS
 
 Source = Path | bytes
 Part = tuple[slice, slice]  # rows, columns
 SENT = "the image that was sent"
-_UPRIGHT = "1"
+_BYTES = 12  # for each pixel that is allowed
 
 
 class Raster(NamedTuple):
@@ -35,6 +39,21 @@ class Raster(NamedTuple):
     nodata: float | None
 
 
+class About(NamedTuple):
+    """What a file says of itself.
+
+    Attributes:
+        height, width: pixels.
+        nodata: the number that stands for no data.
+        alpha: the band that is transparency, counted from 1.
+    """
+
+    height: int
+    width: int
+    nodata: float | None
+    alpha: int | None
+
+
 def read_raster(source: Source, bands: Sequence[int] = (), most: int | None = None, part: Part | None = None) -> Raster:
     """Reads bands of a TIFF, JPEG or PNG. The pages of a TIFF follow each other as its bands do.
 
@@ -49,20 +68,20 @@ def read_raster(source: Source, bands: Sequence[int] = (), most: int | None = No
             pages of several sizes, or a band that is not there.
     """
     where = source if isinstance(source, Path) else SENT
-    with _opened(source) as pages:
-        first = pages[0]
+    with _opened(source) as file:
+        first = file.first
         rows, columns = part or (slice(0, first.height), slice(0, first.width))
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        check_pixels(height, width, where, most)
-        _check(pages, where)
-        places = [(page, band) for page in pages for band in page.indexes]
-        chosen = _chosen(places, bands, where)
+        chosen = _chosen(file, bands, where)
+        _check_room(file, height, width, len(chosen), where, most)
+        pages = {number: file.page((number - 1) // first.count) for number in chosen}
+        _check(file, [first, *pages.values()], where)
         values = np.empty((height, width, len(chosen)), kind_of(first.dtypes[0]))
         for channel, number in enumerate(chosen):
-            _read_band(*places[number - 1], (rows, columns), values[..., channel], number, where)
-        if values.dtype == np.float32:
-            values = without_gaps(values, first.nodata)
-        return Raster(values, _missing(first, (rows, columns), values, where), first.nodata)
+            within = (number - 1) % first.count + 1
+            _read_band(pages[number], within, (rows, columns), values[..., channel], number, where)
+        missing = missing_in(first, (rows, columns), values, chosen, where)
+        return Raster(values, missing, first.nodata)
 
 
 def check_raster(data: bytes, most: int) -> None:
@@ -71,33 +90,60 @@ def check_raster(data: bytes, most: int) -> None:
     Raises:
         NotAnImage, TooManyPixels: they do not.
     """
-    with _opened(data) as pages:
-        check_pixels(pages[0].height, pages[0].width, SENT, most)
+    with _opened(data) as file:
+        _check_room(file, file.first.height, file.first.width, 1, SENT, most)
 
 
-def raster_about(path: Path) -> tuple[int, float | None]:
-    """How many pixels an image has, and the number that stands for no data."""
-    with _opened(path) as pages:
-        return pages[0].height * pages[0].width, pages[0].nodata
+def raster_about(path: Path) -> About:
+    """What a file says of itself; nothing is decoded."""
+    with _opened(path) as file:
+        first = file.first
+        alpha = next((band for band in first.indexes if _is_alpha(first, band)), None)
+        return About(first.height, first.width, first.nodata, alpha)
+
+
+class _File:
+    """An open file: its first page, and others when they are asked for."""
+
+    def __init__(self, open_page: Callable[[str], Any], first: Any, turn: int) -> None:
+        self.first, self.turn, self._open = first, turn, open_page
+        self._names: Sequence[str] = first.subdatasets
+
+    @property
+    def pages(self) -> int:
+        """How many there are."""
+        return max(1, len(self._names))
+
+    def page(self, number: int) -> Any:
+        """Page `number`, counted from 0. GDAL comes to a page by all before it."""
+        return self.first if number == 0 else self._open(self._names[number])
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[list[Any]]:
-    """The pages of a file as rasterio's datasets."""
+def _opened(source: Source) -> Iterator[_File]:
     where = source if isinstance(source, Path) else SENT
     if isinstance(source, Path):
         refuse_pipe(source)
     with gdal() as rasterio, ExitStack() as stack:
         driver = driver_of(_head(source), where)
-        try:
-            place = (
-                source.resolve() if isinstance(source, Path) else stack.enter_context(rasterio.MemoryFile(source)).name
-            )
-            first = stack.enter_context(rasterio.open(place, driver=driver))
-            pages = [stack.enter_context(rasterio.open(name, driver=driver)) for name in first.subdatasets]
-        except rasterio.errors.RasterioError as error:
-            raise not_read(where) from error
-        yield pages or [first]
+
+        @cache
+        def open_page(name: str | Path) -> Any:
+            try:
+                return stack.enter_context(rasterio.open(name, driver=driver))
+            except rasterio.errors.RasterioError as error:
+                raise not_read(where) from error
+
+        place = _place(source, rasterio, stack)
+        yield _File(open_page, open_page(place), turn_of(source))
+
+
+def _place(source: Source, rasterio: Any, stack: ExitStack) -> str | Path:
+    """What GDAL opens: a whole path, whose name it cannot take for anything else, or a file in memory."""
+    if isinstance(source, Path):
+        return source.resolve()
+    name: str = stack.enter_context(rasterio.MemoryFile(source)).name
+    return name
 
 
 def _head(source: Source) -> bytes:
@@ -110,16 +156,42 @@ def _head(source: Source) -> bytes:
         raise SegtoolError("cannot read the file", where=source, mend=error.strerror) from error
 
 
-def _check(pages: Sequence[Any], where: object) -> None:
-    first = pages[0]
+def turn_of(source: Source) -> int:
+    """How EXIF, or a TIFF's own tag, turns an image; 1 for upright. GDAL does not say it of every format."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        try:
+            if (head := file.read(16))[:4] in TIFF_HEADS:
+                tags = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if head[2] == 43 else 8])
+                file.seek(tags.next)
+                tags.load(file)
+                return int(tags.get(ORIENTATION, 1))
+            file.seek(0)
+            with Image.open(file, formats=("JPEG", "PNG")) as image:
+                return int(image.getexif().get(ORIENTATION, 1))
+        except Exception:  # whatever Pillow stumbles over; what is damaged is found when it is read
+            return 1
+
+
+def _check_room(file: _File, height: int, width: int, bands: int, where: object, most: int | None) -> None:
+    """Refuses what would take too much memory; a whole block is decoded for each pixel of it."""
+    first = file.first
+    block_height, block_width = first.block_shapes[0]
+    check_pixels(max(height, block_height), max(width, block_width), where, most)
+    size = height * width * bands * np.dtype(first.dtypes[0]).itemsize
+    if most is not None and size > _BYTES * most:
+        what = f"{bands} bands of {first.dtypes[0]}, {height}x{width}, take {size / 1e6:.0f} MB"
+        raise TooManyPixels(what, where=where, mend="scale it down, or send a part")
+
+
+def _check(file: _File, pages: Sequence[Any], where: object) -> None:
+    first = file.first
     if any(page.shape != first.shape or page.dtypes[0] != first.dtypes[0] for page in pages):
         sizes = ", ".join(dict.fromkeys(f"{page.height}x{page.width}" for page in pages))
-        raise SegtoolError(
-            f"{len(pages)} pages of several sizes or kinds, {sizes}", where=where, mend="save one of them"
-        )
+        what = f"{file.pages} pages of several sizes or kinds, {sizes}"
+        raise SegtoolError(what, where=where, mend="save one of them")
     if first.colorinterp[0].name == "palette":
         raise SegtoolError("an image with a palette has no bands", where=where, mend="save it as grey or RGB")
-    if first.tags().get("EXIF_Orientation", _UPRIGHT) != _UPRIGHT:
+    if file.turn != 1:
         raise SegtoolError("an image that EXIF turns", where=where, mend="turn it")
     if kind_of(first.dtypes[0]) is None:
         raise SegtoolError(f"numbers of the kind {first.dtypes[0]}", where=where, mend="save real ones")
@@ -132,13 +204,23 @@ def kind_of(dtype: str) -> Any:
     return None if "complex" in dtype else np.dtype(np.float32)
 
 
-def _chosen(places: Sequence[tuple[Any, int]], bands: Sequence[int], where: object) -> Sequence[int]:
+def _chosen(file: _File, bands: Sequence[int], where: object) -> Sequence[int]:
+    count = file.first.count * file.pages
     for band in bands:
-        if not 1 <= band <= len(places):
-            have = "one band" if len(places) == 1 else f"the bands 1..{len(places)}"
+        if not 1 <= band <= count:
+            have = "one band" if count == 1 else f"the bands 1..{count}"
             raise SegtoolError(f"there is no band {band}", where=where, mend=f"the file has {have}")
-    seen = [n for n, (page, band) in enumerate(places, 1) if page.colorinterp[band - 1].name != "alpha"]
-    return bands or seen or [1]
+    if bands:
+        return bands
+    if count > MOST_BANDS + 1:
+        mend = f"choose {MOST_BANDS} of them at most, such as bands: [1, 2, 3]"
+        raise SegtoolError(f"a file of {count} bands", where=where, mend=mend)
+    seen = [n for n in range(1, count + 1) if file.pages > 1 or not _is_alpha(file.first, n)]
+    return seen or [1]
+
+
+def _is_alpha(page: Any, band: int) -> bool:
+    return bool(page.colorinterp[band - 1].name == "alpha")
 
 
 def _read_band(page: Any, band: int, part: Part, out: NDArray[Any], number: int, where: object) -> None:
@@ -154,6 +236,36 @@ def _read_band(page: Any, band: int, part: Part, out: NDArray[Any], number: int,
             raise SegtoolError(f"band {number} cannot be read", where=where, mend="replace the file") from error
 
 
+def missing_in(
+    page: Any, part: Part, values: NDArray[Any], bands: Sequence[int], where: object
+) -> NDArray[np.bool_] | None:
+    """Where a part of a file has no data in any of the bands that were read, [h,w]; None if it has some everywhere.
+
+    Floating-point numbers that are none become NaN, in place.
+
+    Args:
+        values: [h,w,B], as they are in the file.
+        bands: their numbers; transparency that is one of them is no mask.
+    """
+    if values.dtype == np.float32:
+        without_gaps(values, page.nodata)
+        found = np.asarray(np.isnan(values).all(2))
+    elif page.nodata is not None:
+        found = np.asarray((values == page.nodata).all(2))
+    else:
+        found = np.zeros(values.shape[:2], np.bool_)
+    flags = {flag.name for flags in page.mask_flag_enums for flag in flags}
+    used = any(_is_alpha(page, band) for band in bands if band <= page.count)
+    if flags & {"per_dataset", "alpha"} and not ("alpha" in flags and used):
+        try:
+            found |= page.dataset_mask(window=window_of(*part)) == 0
+        except Exception as error:  # as above
+            raise SegtoolError("the mask in the file cannot be read", where=where, mend="replace it") from error
+        if values.dtype == np.float32:
+            values[found] = np.nan
+    return found if found.any() else None
+
+
 def without_gaps(values: NDArray[np.float32], nodata: float | None) -> NDArray[np.float32]:
     """The same numbers, changed in place, with NaN where there are none: where they are infinite, or `nodata`."""
     values[~np.isfinite(values)] = np.nan
@@ -162,25 +274,10 @@ def without_gaps(values: NDArray[np.float32], nodata: float | None) -> NDArray[n
     return values
 
 
-def _missing(page: Any, part: Part, values: NDArray[Any], where: object) -> NDArray[np.bool_] | None:
-    if values.dtype == np.float32:
-        found: NDArray[np.bool_] = np.isnan(values).all(2)
-    elif page.nodata is not None:
-        found = (values == page.nodata).all(2)
-    elif any("all_valid" not in [flag.name for flag in flags] for flags in page.mask_flag_enums):
-        try:
-            found = page.dataset_mask(window=window_of(*part)) == 0
-        except Exception as error:  # as above
-            raise SegtoolError("the mask in the file cannot be read", where=where, mend="replace it") from error
-    else:
-        return None
-    return found if found.any() else None
-
-
 def parted_size(path: Path) -> tuple[int, int] | None:
     """Height and width of a TIFF, of which parts can be read without decoding all; None for other files."""
-    with _opened(path) as pages:
-        return (pages[0].height, pages[0].width) if pages[0].driver == "GTiff" else None
+    with _opened(path) as file:
+        return (file.first.height, file.first.width) if file.first.driver == "GTiff" else None
 
 
 def ids_in_part(path: Path, part: Part) -> NDArray[Any] | None:
@@ -188,9 +285,9 @@ def ids_in_part(path: Path, part: Part) -> NDArray[Any] | None:
     is not installed."""
     if not is_tiff(path) or find_spec("rasterio") is None:
         return None
-    with _opened(path) as pages:
-        page = pages[0]
-        if len(pages) > 1 or page.count > 1 or kind_of(page.dtypes[0]) == np.float32 or not _is_plain(page):
+    with _opened(path) as file:
+        page = file.first
+        if file.pages > 1 or page.count > 1 or kind_of(page.dtypes[0]) == np.float32 or not _is_plain(file):
             return None
         found = np.empty(tuple(side.stop - side.start for side in part), page.dtypes[0])
         _read_band(page, 1, part, found, 1, path)
@@ -199,9 +296,9 @@ def ids_in_part(path: Path, part: Part) -> NDArray[Any] | None:
 
 def levels_in_part(path: Path, part: Part) -> NDArray[np.uint8] | None:
     """A picture's part, uint8 [h,w,3]; None if the file is not as plain as that both libraries read it alike."""
-    with _opened(path) as pages:
-        page = pages[0]
-        if not _is_picture(pages):
+    with _opened(path) as file:
+        page = file.first
+        if not _is_picture(file):
             return None
         found = np.empty((*(side.stop - side.start for side in part), page.count), np.uint8)
         for band in page.indexes:
@@ -213,27 +310,25 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     """Height and width of a picture that `levels_in_part` reads; None for others."""
     if not is_tiff(path) or find_spec("rasterio") is None:
         return None
-    with _opened(path) as pages:
-        return (pages[0].height, pages[0].width) if _is_picture(pages) else None
+    with _opened(path) as file:
+        return (file.first.height, file.first.width) if _is_picture(file) else None
 
 
 def is_tiff(path: Path) -> bool:
     """Whether a file begins as a TIFF."""
-    try:
-        return driver_of(_head(path), path) == "GTiff"
-    except SegtoolError:
-        return False
+    return _head(path) in TIFF_HEADS
 
 
-def _is_picture(pages: Sequence[Any]) -> bool:
-    page = pages[0]
+def _is_picture(file: _File) -> bool:
+    page = file.first
     known = [band.name for band in page.colorinterp] in (["gray"], ["red", "green", "blue"])
-    return known and set(page.dtypes) == {"uint8"} and _is_plain(page)
+    masked = any(flag.name == "per_dataset" for flags in page.mask_flag_enums for flag in flags)
+    return known and not masked and set(page.dtypes) == {"uint8"} and _is_plain(file)
 
 
-def _is_plain(page: Any) -> bool:
+def _is_plain(file: _File) -> bool:
     """Whole bytes, 0 is black, nothing that loses, nothing that turns."""
+    page = file.first
     about = page.tags(ns="IMAGE_STRUCTURE") | page.tags(1, ns="IMAGE_STRUCTURE")
     lossless = page.compression is None or page.compression.name not in ("jpeg", "webp", "lerc", "jxl", "jpeg2000")
-    upright = page.tags().get("EXIF_Orientation", _UPRIGHT) == _UPRIGHT
-    return lossless and upright and "NBITS" not in about and about.get("MINISWHITE") != "YES"
+    return lossless and file.turn == 1 and "NBITS" not in about and about.get("MINISWHITE") != "YES"

@@ -128,8 +128,10 @@ class PictureReader:
         if size is None and (found := levels_in_part(path, part)) is not None:
             return Picture(found)
         image = read_image(path, shrink=shrink)
-        if size is None or image.shape[:2] != tuple(-(-side // shrink) for side in size):
+        if size is None or image.shape[:2] == size:
             return Picture(image[part])
+        if image.shape[:2] != tuple(-(-side // shrink) for side in size):  # decoded at another fraction
+            return Picture(read_image(path)[part])
         rows, columns = (slice(side.start // shrink, -(-side.stop // shrink)) for side in part)
         return Picture(image[rows, columns])
 
@@ -190,7 +192,8 @@ class BandReader:
 
     def pixels(self, path: Path) -> int:
         """See `Reader`."""
-        return raster_about(path)[0]
+        about = raster_about(path)
+        return about.height * about.width
 
     def _taken(self, raster: Raster, where: object) -> Raster:
         return raster if self.contract is None else _conforming(raster, self.contract, where)

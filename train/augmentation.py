@@ -129,10 +129,7 @@ class TrainingCrops(Dataset):
         size, whole = self._opened(index)
         with seeded(self._seed, "crop", epoch, index):
             window = self._crop.draw(size.height, size.width)
-            if whole is not None:
-                sample = whole.part(window.rows, window.columns)
-            else:
-                sample = self._part(index, window, size.shrinks)
+            sample = self._part(index, window, size) if whole is None else whole.part(window.rows, window.columns)
             image, mask = self._steps(*self._fitted(sample, window))
             numbers = image.as_subclass(Tensor).float()
             if self._noise.any():  # torchvision's would cut it off to whole levels
@@ -147,18 +144,23 @@ class TrainingCrops(Dataset):
         whole = self._dataset.load(index)
         return Parted(*whole.labels.shape), whole
 
-    def _part(self, index: int, window: Window, shrinks: bool) -> Sample:
+    def _part(self, index: int, window: Window, size: Parted) -> Sample:
         """What of an image lies in a window, with no more of its file decoded than that needs."""
         rows, columns, padding = window
         times = min(_length(rows) // self._crop.size[0], _length(columns) // self._crop.size[1])
-        shrink = 1 if any(padding) or not shrinks else max(s for s in _SHRINKS if s <= max(times, 1))
-        rows, columns = (slice(side.start // shrink * shrink, side.stop) for side in (rows, columns))
+        shrink = 1 if any(padding) or not size.shrinks else max(s for s in _SHRINKS if s <= max(times, 1))
+        rows, columns = _aligned(rows, shrink, size.height), _aligned(columns, shrink, size.width)
         return self._dataset.load_part(index, rows, columns, shrink)
 
     def _fitted(self, sample: Sample, window: Window) -> tuple[Tensor, Tensor]:
         image = tv_tensors.Image(_filled(sample.image, self._contract))
         mask = tv_tensors.Mask(torch.from_numpy(sample.labels))
         return self._crop.fitted(image, window), self._crop.fitted(mask, window)
+
+
+def _aligned(side: slice, shrink: int, end: int) -> slice:
+    """A little more than a part of an image, so that it holds whole pixels of one that is so many times smaller."""
+    return slice(side.start // shrink * shrink, min(end, -(-side.stop // shrink) * shrink))
 
 
 def _length(side: slice) -> int:

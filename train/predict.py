@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from segtool.crf.layer import DenseCRF
 from segtool.prediction import Prediction
-from segtool.readers import reader_of
+from segtool.readers import check_conforms, reader_of
 from segtool.train.config.views import WHOLE, Views
 from segtool.train.networks import Segmenter, SegmenterLogits
 from segtool.train.views import view_logits
@@ -35,6 +36,12 @@ class TorchPredictor:
     def __init__(self, segmenter: Segmenter, iterations: int | None = None, views: Views = WHOLE) -> None:
         self.segmenter, self.iterations, self.views = segmenter.eval(), iterations, views
         self.reader = reader_of(segmenter.contract)
+
+    def taken(self, image: Any) -> NDArray[Any]:
+        """An image as the array [H,W,B] that the segmenter takes; the path of a file is read."""
+        values = self.reader.open(Path(image)).values if isinstance(image, str | Path) else np.asarray(image)
+        check_conforms(values, self.segmenter.contract, "image")
+        return values
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[Any]) -> Prediction:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ from segtool.data.checks.findings import Finding, Group, grouped, refuse
 from segtool.data.checks.numbers import BandNumbers
 from segtool.data.statistics import Statistics
 from segtool.errors import SegtoolError
-from segtool.rasters import raster_about
+from segtool.rasters import raster_about, read_raster
+from segtool.readers import BandReader, Reader
 
 Progress = Callable[[int, int], None]
+_FEW_ALPHAS = 8  # values of what is transparency indeed
 _BLACK, _WHITE = 16, 239  # levels; of 12 bits that were taken for 16 the brightest is 16
 _LEVELS = "are its levels really 0..255, or 0..65535 in a file of 16 bits? bands: all takes numbers as they are"
 
@@ -76,7 +79,10 @@ class Inspection:
             self.doubts += _levels(sample, where)
             return
         path = self.dataset.image_path(index)
-        self.numbers.add(sample.image, where, None if path is None else raster_about(path)[1])
+        about = None if path is None else raster_about(path)
+        self.numbers.add(sample.image, where, None if about is None else about.nodata)
+        if path is not None and about is not None and about.alpha is not None:
+            self.doubts += _alpha_doubts(self.dataset.reader, path, about.alpha)
         void = sample.labels == self.dataset.ignore_index
         self.doubts += _gaps(sample, void, where)
 
@@ -116,6 +122,15 @@ class Inspection:
                 yield Finding("an identifier that several images have", name, "give each image its own")
 
 
+def unlike_bands(training: Inspection, other: Inspection) -> list[Finding]:
+    """Images that are scored, and are not as those that are trained on."""
+    trained, scored = training.numbers.common, other.numbers.common
+    if trained is None or scored is None or trained == scored:
+        return []
+    what = f"images of {scored[1]} bands of {scored[0]}; training images have {trained[1]} of {trained[0]}"
+    return [Finding(what, other.dataset.split, "data.bands, or bands in classes.yaml, chooses the same of each")]
+
+
 def shared_pictures(training: Inspection, other: Inspection) -> list[Finding]:
     """Pictures that are trained on and scored on."""
     both = training.pictures.keys() & other.pictures.keys()
@@ -143,7 +158,8 @@ def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> Verdi
         SegtoolError: the first kind of problem, and how many problems there are besides.
     """
     trained, scored = Inspection(train, training=True), [Inspection(other, training=False) for other in others]
-    refuse(problem for inspection in (trained, *scored) for problem in inspection.problems)
+    unlike = [problem for inspection in scored for problem in unlike_bands(trained, inspection)]
+    refuse([*(problem for inspection in (trained, *scored) for problem in inspection.problems), *unlike])
     for other in others:
         if [c.name for c in other.classes] != [c.name for c in train.classes]:
             raise SegtoolError("the splits have other classes", where=f"{train.split}, {other.split}")
@@ -154,6 +170,15 @@ def check_all(train: SegmentationDataset, *others: SegmentationDataset) -> Verdi
 
 def _digest(sample: Sample) -> bytes:
     return blake2b(sample.image.data.cast("B"), digest_size=16, key=repr(sample.image.shape).encode()).digest()
+
+
+def _alpha_doubts(reader: Reader, path: Path, alpha: int) -> Iterator[Finding]:
+    """A band that is called transparency, and may be another."""
+    if isinstance(reader, BandReader) and not reader.bands:
+        values = np.unique(read_raster(path, (alpha,)).values)
+        if len(values) > _FEW_ALPHAS:
+            mend = f"bands: [1, ..., {alpha}] reads it too; without a name it is left out"
+            yield Finding(f"band {alpha} is called transparency, and has {len(values)} values", str(path), mend)
 
 
 def _gaps(sample: Sample, void: NDArray[np.bool_], where: str) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ class BandNumbers:
 
     def problems(self) -> Iterator[Finding]:
         """Images that are not as most are."""
-        common = self._common()
+        common = self.common
         for where, kind, channels in self._seen:
             if (kind, channels) != common and common is not None:
                 mend = f"most have {common[1]} of {common[0]}: data.bands chooses the same of each, or leave it out"
@@ -54,7 +54,9 @@ class BandNumbers:
             said = ", ".join(f"{value:g}" for value in sorted(self._nodata))
             yield Finding(f"files have several numbers for no data, {said}", "nodata", "write one in all files")
 
-    def _common(self) -> tuple[str, int] | None:
+    @property
+    def common(self) -> tuple[str, int] | None:
+        """The kind and the number of bands that most images have; None without images."""
         count = Counter((kind, channels) for _, kind, channels in self._seen)
         return max(count, key=lambda key: count[key]) if count else None
 
@@ -71,7 +73,7 @@ class BandNumbers:
         Raises:
             SegtoolError: there are no images, or no such bands.
         """
-        common = self._common()
+        common = self.common
         assert common is not None  # a split without images is refused before
         kind, count = common
         numbers = np.concatenate(self._samples[common])

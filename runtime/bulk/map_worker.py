@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.errors import SegtoolError
+from segtool.errors import NoMoreRoom, SegtoolError
 from segtool.runtime import load
 from segtool.runtime.bulk.index import write_part
 from segtool.runtime.bulk.storage import Storage
@@ -32,6 +32,8 @@ class MapWorker:
         for path, name in zip(map(str, block["path"]), map(str, block["name"]), strict=True):
             try:
                 row = self._segment(path, f"{name}.tif")
+            except NoMoreRoom as error:  # no fault of the map: the job stops, and goes on when there is room
+                raise OSError(str(error)) from error
             except SegtoolError as error:
                 row = {"path": path, "error": f"{error.what}: {error.mend}" if error.mend else error.what}
                 failed += 1

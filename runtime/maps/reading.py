@@ -12,7 +12,7 @@ from segtool.errors import SegtoolError
 from segtool.files import refuse_pipe
 from segtool.gdal import driver_of, gdal, not_read, rasterio_api, window_of
 from segtool.input_contract import InputContract
-from segtool.rasters import kind_of, without_gaps
+from segtool.rasters import kind_of, missing_in, turn_of
 from segtool.readers import Image
 
 PICTURES = InputContract()
@@ -43,19 +43,26 @@ class Map:
             return np.concatenate([self.read(slice(0, half), columns), self.read(slice(half, self.height), columns)])
         found = self._read(lambda window: self._dataset.read(self._bands, window=window), rows, columns)
         image = np.ascontiguousarray(found.transpose(1, 2, 0))
-        return image if self._contract.bands is None else self._as_taken(image)
+        return image if self._contract.bands is None else self._as_taken(image, rows, columns)
 
-    def _as_taken(self, image: Image) -> Image:
+    def _as_taken(self, image: Image, rows: slice, columns: slice) -> Image:
         """With the model's kind of numbers, and its own way to say where there are no data."""
-        contract, nodata = self._contract, self._dataset.nodata
-        if contract.kind == "float32":
-            return without_gaps(image.astype(np.float32), nodata)
-        if contract.nodata is not None and nodata is not None:
-            image[(image == nodata).all(2)] = contract.nodata
+        image, gaps = self._with_gaps(image, rows, columns)
+        if gaps is not None and self._contract.nodata is not None:
+            image[gaps] = self._contract.nodata
         return image
+
+    def _with_gaps(self, image: Image, rows: slice, columns: slice) -> tuple[Image, NDArray[np.bool_] | None]:
+        image = image.astype(np.float32) if self._contract.kind == "float32" else image
+        return image, missing_in(self._dataset, (rows, columns), image, self._bands, self._path)
 
     def missing(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Where a window has no data: the file's nodata value, mask or transparency says so."""
+        if self._contract.bands is not None:
+            found = self._read(lambda window: self._dataset.read(self._bands, window=window), rows, columns)
+            image = np.ascontiguousarray(found.transpose(1, 2, 0))
+            gaps = self._with_gaps(image, rows, columns)[1]
+            return np.zeros(image.shape[:2], np.bool_) if gaps is None else gaps
         valid = self._read(lambda window: self._dataset.dataset_mask(window=window), rows, columns)
         return valid == 0
 
@@ -93,7 +100,7 @@ def opened(path: Path, bands: Sequence[int] | None = None, contract: InputContra
                 _check_levels(dataset, path)
             else:
                 _check_numbers(dataset, contract, path)
-            if dataset.tags().get("EXIF_Orientation", "1") != "1":
+            if turn_of(path) != 1:
                 raise SegtoolError("an image that EXIF turns", where=path, mend="turn it, or predict without --map")
             yield Map(dataset, _bands(dataset, bands, contract, path), path, contract)
 

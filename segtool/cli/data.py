@@ -37,7 +37,7 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
 
     Exits with 1 if there are problems. Warnings are about what may be meant.
     """
-    from segtool.data.checks.inspection import Inspection, shared_pictures
+    from segtool.data.checks.inspection import Inspection, shared_pictures, unlike_bands
 
     found: list[Inspection] = []
     for split, dataset in opened_splits(spec, splits, ("train", "val"), complete=False).items():
@@ -46,6 +46,7 @@ def check(spec: str, splits: tuple[str, ...]) -> None:
         for trained in found:
             if trained.training and not inspection.training:
                 inspection.doubts += shared_pictures(trained, inspection)
+                inspection.problems += unlike_bands(trained, inspection)
         _print_inspection(split, inspection)
         found.append(inspection)
     problems, warnings = (sum(len(getattr(i, kind)) for i in found) for kind in ("problems", "doubts"))

@@ -36,7 +36,7 @@ def large(tmp_path):
     labels = np.kron(random.integers(0, 3, (10, 10)), np.ones((64, 80))).astype(np.uint8)
 
     def write(count, kind=np.uint8, bands="", mask_kind=np.uint8, jpeg=False, **options):
-        shade = random.integers(0, 200, (*SHAPE, count)) // 3 + 60 * labels[..., None]
+        shade = random.integers(0, 200, (*labels.shape, count)) // 3 + 60 * labels[..., None]
         for split in ("train", "val"):
             place = tmp_path / split
             if jpeg:
@@ -103,6 +103,27 @@ def test_what_a_crop_does_not_need_is_not_decoded(large, tmp_path):
     assert dataset.load_part(0, slice(0, 320), slice(0, 400)).image.shape == (320, 400, 3)
     with pytest.raises(SegtoolError, match="cannot be read"):
         dataset.load_part(0, slice(500, 600), slice(500, 600))
+
+
+@pytest.mark.parametrize("side", [1002, 502, 333, 97])
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+def test_parts_of_a_jpeg_are_where_they_were_asked_for(tmp_path, side, shrink):
+    """Of a picture whose level is its row, at a fraction of its size too."""
+    rows = np.repeat((np.arange(side) * 255 // side).astype(np.uint8)[:, None], side, 1)
+    Image.fromarray(np.repeat(rows[..., None], 3, 2)).save(tmp_path / "a.jpg", quality=98)
+    start, stop = 16, min(side, 80)
+    found = readers.PICTURES.open_part(tmp_path / "a.jpg", (slice(start, stop), slice(0, side)), shrink).values
+    assert found.shape[0] == -(-stop // shrink) - start // shrink
+    assert abs(float(found.mean()) - rows[start:stop].mean()) < 3
+
+
+@pytest.mark.parametrize("turn", [2, 3, 6, 8])
+def test_a_tiff_that_is_turned_is_decoded_whole(tmp_path, turn):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={0x0112: turn})
+    assert readers.PICTURES.parted(tmp_path / "a.tif") is None
+    with pytest.raises(SegtoolError, match="EXIF turns"):
+        readers.BandReader().open(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("turn", [1, 6])

@@ -86,7 +86,11 @@ def _contract(
                 raise SegtoolError("images are read as pictures, which have no bands to choose", where=name, mend=mend)
         return InputContract()
     found = numbers.contract(reader.bands, config.data.shown, config.crf.bands)
-    return found if known is None or known.bands != found.bands else known
+    if known is None or known.bands != found.bands:
+        return found
+    chosen = {"shown": config.data.shown, "guide": config.crf.bands}
+    update = {name: getattr(found, name) for name, bands in chosen.items() if bands is not None}
+    return known.model_copy(update=update)
 
 
 def _contract_in(start: Path | None) -> InputContract | None:

@@ -114,6 +114,7 @@ def _start_from_checkpoint(path: Path, classes: list[ClassInfo], contract: Input
     if (card.input.bands, card.input.kind) != (contract.bands, contract.kind):
         mend = f"a checkpoint for {_images(contract)}; weights for pictures: --set model.weights=FILE"
         raise SegtoolError(f"the checkpoint is for {_images(card.input)}", where=path, mend=mend)
+    segmenter.contract = contract  # the checkpoint's own, but for what settings say is shown and guides the CRF
     names = [c.name for c in classes]
     if card.names == names:
         return segmenter
@@ -129,7 +130,7 @@ def _start_from_checkpoint(path: Path, classes: list[ClassInfo], contract: Input
 def _with_new_head(segmenter: Segmenter, card: ModelCard, path: Path, classes: int) -> Segmenter:
     network = build_network(model_config(card).model_copy(update={"weights": None}), classes, card.input.channels)
     put_weights(network, segmenter.network.state_dict(), path, classes, whole=True)
-    return Segmenter(network, card.input)
+    return Segmenter(network, segmenter.contract)
 
 
 def with_network_of(path: Path | None, config: TrainConfig) -> TrainConfig:
