@@ -18,6 +18,8 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "segtool_lattice_neighbors": [_PTR, _PTR],
     "segtool_lattice_free": [_PTR],
     "segtool_filter": [_PTR] * 4 + [_I64] * 4 + [_INT, _INT, _PTR],
+    "segtool_points_build": [_PTR, _I64, _I64, _PTR, _PTR, _PTR, _PTR],
+    "segtool_points_filter": [_PTR] * 4 + [_I64] * 4 + [_INT, _INT, _PTR],
     "segtool_spatial_filter": [_PTR] + [_I64] * 4 + [_F64, _PTR],
     "segtool_mean_field_update": [_PTR] * 5 + [_I64] * 3 + [_INT, _INT, _PTR],
     "segtool_mean_field": [_PTR, _PTR] + [_I64] * 4 + [_F64] * 3 + [_PTR, _PTR, _INT, _PTR],

@@ -93,7 +93,8 @@ def mean_field_update_pointers(
     channels_last: bool,
     threads: int = 0,
 ) -> None:
-    """One local update; inputs are the addresses of unary, two messages, two tables; shape is (N, C, pixels)."""
+    """One local update; inputs are the addresses of unary, two messages, two tables, 0 for none; shape is
+    (N, C, pixels)."""
     lib = library_on(threads)
     check(lib.segtool_mean_field_update(*inputs, *shape, int(normalize), int(channels_last), out))
 

@@ -40,6 +40,18 @@ SEGTOOL_API int segtool_filter(const float* values, const int32_t* vertex, const
                                const int32_t* neighbor, int64_t n, int64_t channels, int64_t pixels,
                                int64_t vertex_count, int reverse, int channels_last, float* out);
 
+// The lattice of points with `dims` features each, 1 to 16, which are divided by the kernel's standard deviations.
+//   features [dims,count] float32; vertex [count,dims+1] int32 out; weight [count,dims+1] float32 out: barycentric, not
+//   normalised. Neighbours, [dims+1,2,M], are copied and freed as those of images.
+SEGTOOL_API int segtool_points_build(const float* features, int64_t dims, int64_t count, int32_t* vertex,
+                                     float* weight, int64_t* vertex_count, segtool_lattice** lattice);
+
+// Filters values [channels,count], or [count,channels] if channels_last != 0, on a lattice of points; otherwise as
+// segtool_filter.
+SEGTOOL_API int segtool_points_filter(const float* values, const int32_t* vertex, const float* weight,
+                                      const int32_t* neighbor, int64_t dims, int64_t channels, int64_t count,
+                                      int64_t vertex_count, int reverse, int channels_last, float* out);
+
 // The spatial Gaussian kernel, normalised symmetrically, on values [planes,height,width,inner]: planes = n *
 // channels and inner = 1, or planes = n and inner = channels. The kernel is symmetric, so it is its own adjoint.
 SEGTOOL_API int segtool_spatial_filter(const float* values, int64_t planes, int64_t height, int64_t width,

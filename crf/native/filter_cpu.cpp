@@ -44,6 +44,7 @@ struct Arrays {
   bool reverse;
   segtool::Layout layout;  // of values and out
   float* out;
+  int corners = kCorners;  // of a simplex
 
   int64_t total() const { return n * layout.pixels; }
 };
@@ -55,20 +56,22 @@ struct Block {
 };
 
 // Adds the pixels [begin, end) to the lattice; false if a vertex is not one.
-template <int W>
+// K is the number of corners where the compiler may know it, else 0.
+template <int W, int K>
 SEGTOOL_INLINE bool splat_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
+  const int corners = K ? K : a.corners;
   float tile[kTile][W] = {};
   for (int64_t start = begin; start < end;) {
     const int count = run_length(a.layout, start, end);
     const Strides s = strides(a.layout, start, b.first);
     segtool::read_tile(a.values, s, count, b.used, tile[0], W);
     for (int p = 0; p < count; ++p) {
-      const int32_t* vertex = a.vertex + (start + p) * kCorners;
-      const float* weight = a.weight + (start + p) * kCorners;
+      const int32_t* vertex = a.vertex + (start + p) * corners;
+      const float* weight = a.weight + (start + p) * corners;
       uint32_t largest = 0;
-      for (int k = 0; k < kCorners; ++k) largest = std::max(largest, uint32_t(vertex[k]));
+      for (int k = 0; k < corners; ++k) largest = std::max(largest, uint32_t(vertex[k]));
       if (largest > uint64_t(a.vertex_count)) return false;
-      for (int k = 0; k < kCorners; ++k) {
+      for (int k = 0; k < corners; ++k) {
         float* row = lattice + int64_t(vertex[k]) * W;
         for (int c = 0; c < W; c += kLanes) store(row + c, load(row + c) + weight[k] * load(tile[p] + c));
       }
@@ -78,12 +81,13 @@ SEGTOOL_INLINE bool splat_as(const Arrays& a, const Block& b, int64_t begin, int
   return true;
 }
 
-template <int W>
+template <int W, int K = kCorners>
 SEGTOOL_INLINE void slice_rows_as(const int32_t* vertex, const float* weight, int count, const float* lattice,
-                                  float (*tile)[W]) {
-  for (int p = 0; p < count; ++p, vertex += kCorners, weight += kCorners) {
+                                  float (*tile)[W], int any_corners = K) {
+  const int corners = K ? K : any_corners;
+  for (int p = 0; p < count; ++p, vertex += corners, weight += corners) {
     Lanes sum[W / kLanes] = {};
-    for (int k = 0; k < kCorners; ++k) {
+    for (int k = 0; k < corners; ++k) {
       const float* row = lattice + int64_t(vertex[k]) * W;
       for (int c = 0; c < W; c += kLanes) sum[c / kLanes] += weight[k] * load(row + c);
     }
@@ -91,12 +95,13 @@ SEGTOOL_INLINE void slice_rows_as(const int32_t* vertex, const float* weight, in
   }
 }
 
-template <int W>
+template <int W, int K>
 SEGTOOL_INLINE void slice_as(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
   float tile[kTile][W];
   for (int64_t start = begin; start < end;) {
     const int count = run_length(a.layout, start, end);
-    slice_rows_as<W>(a.vertex + start * kCorners, a.weight + start * kCorners, count, lattice, tile);
+    const int64_t entry = start * (K ? K : a.corners);
+    slice_rows_as<W, K>(a.vertex + entry, a.weight + entry, count, lattice, tile, a.corners);
     const Strides s = strides(a.layout, start, b.first);
     segtool::write_tile(tile[0], W, s, count, b.used, a.out);
     start += count;
@@ -114,22 +119,34 @@ SEGTOOL_INLINE void blur_as(const int32_t* before, const int32_t* after, int64_t
   }
 }
 
-SEGTOOL_CLONES bool splat(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
+template <int K>
+SEGTOOL_INLINE bool splat_of(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
   switch (b.width) {
-    case 8: return splat_as<8>(a, b, begin, end, lattice);
-    case 16: return splat_as<16>(a, b, begin, end, lattice);
-    case 24: return splat_as<24>(a, b, begin, end, lattice);
-    default: return splat_as<32>(a, b, begin, end, lattice);
+    case 8: return splat_as<8, K>(a, b, begin, end, lattice);
+    case 16: return splat_as<16, K>(a, b, begin, end, lattice);
+    case 24: return splat_as<24, K>(a, b, begin, end, lattice);
+    default: return splat_as<32, K>(a, b, begin, end, lattice);
   }
 }
 
-SEGTOOL_CLONES void slice(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
+template <int K>
+SEGTOOL_INLINE void slice_of(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
   switch (b.width) {
-    case 8: return slice_as<8>(a, b, begin, end, lattice);
-    case 16: return slice_as<16>(a, b, begin, end, lattice);
-    case 24: return slice_as<24>(a, b, begin, end, lattice);
-    default: return slice_as<32>(a, b, begin, end, lattice);
+    case 8: return slice_as<8, K>(a, b, begin, end, lattice);
+    case 16: return slice_as<16, K>(a, b, begin, end, lattice);
+    case 24: return slice_as<24, K>(a, b, begin, end, lattice);
+    default: return slice_as<32, K>(a, b, begin, end, lattice);
   }
+}
+
+SEGTOOL_CLONES bool splat(const Arrays& a, const Block& b, int64_t begin, int64_t end, float* lattice) {
+  if (a.corners == kCorners) return splat_of<kCorners>(a, b, begin, end, lattice);
+  return splat_of<0>(a, b, begin, end, lattice);
+}
+
+SEGTOOL_CLONES void slice(const Arrays& a, const Block& b, int64_t begin, int64_t end, const float* lattice) {
+  if (a.corners == kCorners) return slice_of<kCorners>(a, b, begin, end, lattice);
+  slice_of<0>(a, b, begin, end, lattice);
 }
 
 SEGTOOL_CLONES void blur(int width, const int32_t* before, const int32_t* after, int64_t begin, int64_t end,
@@ -166,8 +183,8 @@ void share_pieces(int64_t count, int64_t few, const Body& body) {
 // How many lattices splat_and_blur_block needs: one for each part, and two for the blur, when the parts are summed.
 int64_t lattice_count(int parts) { return std::max(parts, 2); }
 
-// Splats and blurs one block. `lattice` has room for lattice_count lattices of (vertex_count + 1) * width floats; the
-// first of them gets the result. False if a vertex is not one.
+// Splats and blurs one block. `lattice` has room for lattice_count lattices of (vertex_count + 1) * width floats; after an
+// even number of axes the first of them has the result, else the second. False if a vertex is not one.
 bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   const int64_t m = a.vertex_count, size = (m + 1) * b.width, total = a.total();
   std::atomic<bool> valid{true};
@@ -179,21 +196,21 @@ bool splat_and_blur_block(const Arrays& a, const Block& b, int parts, float* lat
   share_pieces(size, kFewFloats, [&](int64_t begin, int64_t end) { sum_parts(lattice, size, parts, begin, end); });
   float *in = lattice, *out = lattice + size;
   std::memset(out + m * b.width, 0, b.width * sizeof(float));
-  for (int step = 0; step < kCorners; ++step) {
-    const int axis = a.reverse ? kCorners - 1 - step : step;
+  for (int step = 0; step < a.corners; ++step) {
+    const int axis = a.reverse ? a.corners - 1 - step : step;
     const int32_t* before = a.neighbor + 2 * axis * m;
     share_pieces(m, kFewFloats / b.width, [&](int64_t begin, int64_t end) {
       blur(b.width, before, before + m, begin, end, in, out);
     });
     std::swap(in, out);
   }
-  static_assert(kCorners % 2 == 0, "the blurred lattice is the first one");
   return valid;
 }
 
 bool filter_block(const Arrays& a, const Block& b, int parts, float* lattice) {
   if (!splat_and_blur_block(a, b, parts, lattice)) return false;
-  share_pieces(a.total(), kFewPixels, [&](int64_t begin, int64_t end) { slice(a, b, begin, end, lattice); });
+  const float* blurred = lattice + (a.corners % 2) * (a.vertex_count + 1) * b.width;
+  share_pieces(a.total(), kFewPixels, [&](int64_t begin, int64_t end) { slice(a, b, begin, end, blurred); });
   return true;
 }
 
@@ -205,17 +222,14 @@ int width_of(int64_t channels) { return int((channels + kLanes - 1) / kLanes * k
 
 bool neighbors_valid(const Arrays& a) {
   uint32_t largest = 0;
-  for (int64_t i = 0; i < 2 * kCorners * a.vertex_count; ++i) largest = std::max(largest, uint32_t(a.neighbor[i]));
+  for (int64_t i = 0; i < 2 * a.corners * a.vertex_count; ++i) largest = std::max(largest, uint32_t(a.neighbor[i]));
   return largest <= uint64_t(a.vertex_count);
 }
 
 }  // namespace
 
-int segtool_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
-                   int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, int channels_last,
-                   float* out) {
-  const Arrays a{values, vertex, weight, neighbor, n, vertex_count, reverse != 0,
-                 {channels, pixels, channels_last != 0}, out};
+static int filter(const Arrays& a) {
+  const int64_t channels = a.layout.channels, vertex_count = a.vertex_count;
   bool valid = neighbors_valid(a);
   const int parts = part_count(a);
   const int64_t widest = std::min<int64_t>(kWidest, width_of(channels));
@@ -228,6 +242,21 @@ int segtool_filter(const float* values, const int32_t* vertex, const float* weig
   return valid ? 0 : fail_for_index();
 }
 
+int segtool_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
+                   int64_t n, int64_t channels, int64_t pixels, int64_t vertex_count, int reverse, int channels_last,
+                   float* out) {
+  return filter({values, vertex, weight, neighbor, n, vertex_count, reverse != 0,
+                 {channels, pixels, channels_last != 0}, out});
+}
+
+int segtool_points_filter(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
+                          int64_t dims, int64_t channels, int64_t count, int64_t vertex_count, int reverse,
+                          int channels_last, float* out) {
+  if (dims < 1 || dims > segtool::kMostDims) return segtool::fail("there may be 1 to 16 features for each point");
+  return filter({values, vertex, weight, neighbor, 1, vertex_count, reverse != 0,
+                 {channels, count, channels_last != 0}, out, int(dims + 1)});
+}
+
 int segtool::splat_and_blur(const float* values, const int32_t* vertex, const float* weight, const int32_t* neighbor,
                             int64_t n, const Layout& layout, int64_t vertex_count, Blurred* out) {
   const Arrays a{values, vertex, weight, neighbor, n, vertex_count, false, layout, nullptr};
@@ -237,6 +266,7 @@ int segtool::splat_and_blur(const float* values, const int32_t* vertex, const fl
   out->vertex = vertex;
   out->weight = weight;
   out->width = width;
+  static_assert(kCorners % 2 == 0, "the blurred lattice is the first one");
   return splat_and_blur_block(a, {0, int(layout.channels), width}, parts, out->rows.get()) ? 0 : fail_for_index();
 }
 

@@ -1,6 +1,4 @@
-// Lattice build on the CPU. Each image is cut into bands of rows; threads enclose the pixels of a band and number
-// its vertices in the order in which they come. The bands' tables are then joined in order, which gives every
-// vertex the number that it would have got in one pass: the result does not depend on the number of threads.
+// Lattice build on the CPU, of images: each is cut into bands of rows, see lattice_bands.h.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -10,23 +8,19 @@
 #include "api.h"
 #include "checks.h"
 #include "errors.h"
-#include "simplex_lanes.h"
-#include "threads.h"
-#include "vertex_table.h"
+#include "lattice_bands.h"
 
 namespace {
 
-using segtool::Key;
+using segtool::kBandPixels;
 using segtool::kCorners;
 using segtool::kDim;
 using segtool::kLanes;
 using segtool::Lanes;
 using segtool::load_some;
 using segtool::share_each;
-using segtool::VertexTable;
-
-constexpr int64_t kBandPixels = 8192;
-constexpr int64_t kChunk = 4096;  // of what is quickly done
+using Run = segtool::Run<kDim>;
+using VertexTable = segtool::VertexTable<kDim>;
 
 // A batch of images and where its vertices and weights go.
 struct Batch {
@@ -39,10 +33,8 @@ struct Batch {
   int64_t pixels() const { return height * width; }
 };
 
-struct Band {
+struct Band : segtool::Numbered<kDim> {
   int64_t image, first_row, last_row;  // rows [first_row, last_row)
-  VertexTable table;
-  std::vector<int32_t> number;  // in the batch, of the table's vertices
 };
 
 std::vector<Band> cut_into_bands(const Batch& batch) {
@@ -50,43 +42,24 @@ std::vector<Band> cut_into_bands(const Batch& batch) {
   std::vector<Band> bands;
   for (int64_t b = 0; b < batch.n; ++b) {
     for (int64_t i = 0; i < count; ++i) {
-      bands.push_back({b, batch.height * i / count, batch.height * (i + 1) / count, {}, {}});
+      Band band;
+      band.image = b;
+      band.first_row = batch.height * i / count;
+      band.last_row = batch.height * (i + 1) / count;
+      band.begin = (b * batch.pixels() + band.first_row * batch.width) * kCorners;
+      band.end = (b * batch.pixels() + band.last_row * batch.width) * kCorners;
+      bands.push_back(std::move(band));
     }
   }
   return bands;
 }
-
-// The simplices of up to kLanes neighbouring pixels of a row, by vertex, coordinate and pixel.
-struct Run {
-  int32_t key[kCorners][kDim][kLanes];
-  float barycentric[kCorners][kLanes];
-};
 
 // `red` are the levels of the pixel at (x, y), and `plane` floats farther on are those of the next colour.
 SEGTOOL_CLONES void enclose_run(const float* red, int64_t plane, int64_t x, int64_t y, int64_t count,
                                 const segtool::FeatureScale& scale, Run* run) {
   const Lanes feature[kDim] = {Lanes{0, 1, 2, 3, 4, 5, 6, 7} + float(x), Lanes{} + float(y), load_some(red, count),
                                load_some(red + plane, count), load_some(red + 2 * plane, count)};
-  const auto simplex = segtool::enclosing_simplex(feature, scale);
-  for (int k = 0; k < kCorners; ++k) {
-    segtool::store(run->barycentric[k], simplex.barycentric[k]);
-    for (int i = 0; i < kDim; ++i) {
-      const segtool::IntLanes coordinate = segtool::vertex_coordinate(simplex, k, i);
-      std::memcpy(run->key[k][i], &coordinate, sizeof(coordinate));
-    }
-  }
-}
-
-// Writes the vertices and weights of the run's first `count` pixels.
-void number_run(const Run& run, int64_t count, VertexTable& table, int32_t* vertex, float* weight) {
-  for (int64_t p = 0; p < count; ++p) {
-    for (int k = 0; k < kCorners; ++k) {
-      Key key;
-      for (int i = 0; i < kDim; ++i) key[i] = run.key[k][i][p];
-      *vertex++ = table.find_or_add(key);
-      *weight++ = run.barycentric[k][p];
-    }
-  }
+  segtool::store_run(segtool::enclosing_simplex(feature, scale), run);
 }
 
 // Encloses the band's pixels; its vertices are numbered within the band.
@@ -99,50 +72,8 @@ void enclose_band(const Batch& batch, Band& band) {
       const int64_t count = std::min<int64_t>(kLanes, batch.width - x), pixel = y * batch.width + x;
       const int64_t entry = (band.image * pixels + pixel) * kCorners;
       enclose_run(levels + pixel, pixels, x, y, count, batch.scale, &run);
-      number_run(run, count, band.table, batch.vertex + entry, batch.weight + entry);
+      segtool::number_run(run, count, band.table, batch.vertex + entry, batch.weight + entry);
     }
-  }
-}
-
-// Joins the tables of one image's bands; `first` is the number of its first vertex in the batch.
-VertexTable join_bands(Band* begin, Band* end, int64_t first) {
-  VertexTable table;
-  for (Band* band = begin; band != end; ++band) {
-    band->number.resize(band->table.size());
-    for (int64_t v = 0; v < band->table.size(); ++v) {
-      band->number[v] = int32_t(first + table.find_or_add(band->table.key(v)));
-    }
-  }
-  return table;
-}
-
-void renumber(const Batch& batch, const Band& band) {
-  const int64_t begin = (band.image * batch.pixels() + band.first_row * batch.width) * kCorners;
-  const int64_t count = (band.last_row - band.first_row) * batch.width * kCorners;
-  for (int32_t* v = batch.vertex + begin; v != batch.vertex + begin + count; ++v) *v = band.number[*v];
-}
-
-// Calls body(i) for i in [0, count), kChunk of them at a time.
-template <class Body>
-void share_chunks(int64_t count, const Body& body) {
-  share_each((count + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min(count, (chunk + 1) * kChunk); ++i) body(i);
-  });
-}
-
-// Writes one image's neighbours into the table of the batch, whose vertices start at `first`. The relation is
-// symmetric: whoever is found on one side of a vertex has that vertex on the other.
-void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int32_t* neighbor) {
-  for (int axis = 0; axis < kCorners; ++axis) {
-    int32_t *ahead = neighbor + axis * 2 * total, *behind = ahead + total;
-    std::fill_n(behind + first, table.size(), int32_t(total));
-    share_chunks(table.size(), [&](int64_t v) {
-      Key key = table.key(v);
-      for (int i = 0; i < kDim; ++i) key[i] = segtool::neighbor_coordinate(key[i], i, axis, 1);
-      const int32_t found = table.find(key);
-      ahead[first + v] = found < 0 ? int32_t(total) : int32_t(first + found);
-      if (found >= 0) behind[first + found] = int32_t(first + v);
-    });
   }
 }
 
@@ -150,7 +81,7 @@ void link_neighbors(const VertexTable& table, int64_t first, int64_t total, int3
 int normalize(const int32_t* vertex, float* weight, const int32_t* neighbor, int64_t n, int64_t pixels, int64_t m) {
   std::vector<float> ones(n * pixels, 1.0f), degree(n * pixels);
   if (segtool_filter(ones.data(), vertex, weight, neighbor, n, 1, pixels, m, 0, 0, degree.data())) return 1;
-  share_chunks(n * pixels, [&](int64_t p) {
+  segtool::share_chunks(n * pixels, [&](int64_t p) {
     const float scale = 1.0f / std::sqrt(degree[p]);
     for (int k = 0; k < kCorners; ++k) weight[p * kCorners + k] *= scale;
   });
@@ -174,11 +105,6 @@ int check(const float* image, int64_t n, int64_t height, int64_t width, double s
 
 }  // namespace
 
-struct segtool_lattice {
-  int64_t vertex_count = 0;
-  std::vector<int32_t> neighbor;
-};
-
 int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t width, double spatial_sigma,
                           double color_sigma, int32_t* vertex, float* weight, int64_t* vertex_count,
                           segtool_lattice** lattice) try {
@@ -193,14 +119,14 @@ int segtool_lattice_build(const float* image, int64_t n, int64_t height, int64_t
   std::vector<int64_t> first(1, 0);
   for (int64_t b = 0; b < n; ++b) {
     Band* begin = bands.data() + b * bands_each;
-    tables.push_back(join_bands(begin, begin + bands_each, first[b]));
+    tables.push_back(segtool::join_bands<kDim>(begin, begin + bands_each, first[b]));
     first.push_back(first[b] + tables[b].size());
   }
-  share_each(int64_t(bands.size()), [&](int64_t i) { renumber(batch, bands[i]); });
+  share_each(int64_t(bands.size()), [&](int64_t i) { segtool::renumber(bands[i], vertex); });
   auto owned = std::make_unique<segtool_lattice>();
   owned->vertex_count = first[n];
   owned->neighbor.resize(2 * kCorners * first[n]);
-  for (int64_t b = 0; b < n; ++b) link_neighbors(tables[b], first[b], first[n], owned->neighbor.data());
+  for (int64_t b = 0; b < n; ++b) segtool::link_neighbors(tables[b], first[b], first[n], owned->neighbor.data());
   if (normalize(vertex, weight, owned->neighbor.data(), n, batch.pixels(), first[n])) return 1;
   *vertex_count = first[n];
   *lattice = owned.release();

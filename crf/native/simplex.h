@@ -12,8 +12,9 @@
 
 namespace segtool {
 
-constexpr int kDim = 5;            // x, y, r, g, b
+constexpr int kDim = 5;            // of images: x, y, r, g, b
 constexpr int kCorners = kDim + 1; // vertices of a simplex, and axes of the blur
+constexpr int kMostDims = 16;      // of points
 
 // What enclosing_simplex does with numbers: here for one pixel, in simplex_lanes.h for several.
 template <class Real>
@@ -46,10 +47,17 @@ struct Arithmetic<float> {
 // The lattice is built for this share of the widths: splatting and slicing blur too (see geometry.py).
 constexpr double kNarrowing = 0.96;
 
-// Multipliers of the raw features (x, y, r, g, b): computed in double from the float32 sigma, rounded once.
-struct FeatureScale {
-  float value[kDim];
+// Multipliers of D raw features: computed in double, rounded once.
+template <int D>
+struct Scales {
+  float value[D];
 };
+using FeatureScale = Scales<kDim>;  // of x, y, r, g, b
+
+// What a feature of standard deviation 1 is multiplied with: the standard deviation of the [1 2 1] blur.
+inline double unit_scale(int dims, int j) {
+  return std::sqrt(2.0 / 3.0) * (dims + 1) / std::sqrt(double(j + 1) * (j + 2));
+}
 
 inline FeatureScale feature_scale(double spatial_sigma, double color_sigma) {
   FeatureScale scale;
@@ -62,17 +70,18 @@ inline FeatureScale feature_scale(double spatial_sigma, double color_sigma) {
   return scale;
 }
 
-template <class Real>
+template <class Real, int D = kDim>
 struct Simplex {
   using Integer = typename Arithmetic<Real>::Integer;
-  Integer origin[kCorners];   // remainder-0 point
-  Integer rank[kCorners];     // 0..5, order of the coordinates' distances from it
-  Real barycentric[kCorners]; // weight of the vertex with remainder k
+  Integer origin[D + 1];   // remainder-0 point
+  Integer rank[D + 1];     // 0..D, order of the coordinates' distances from it
+  Real barycentric[D + 1]; // weight of the vertex with remainder k
 };
 
-// `feature` are x, y in pixels and the levels of red, green, blue.
-template <class Real>
-SEGTOOL_HD Simplex<Real> enclosing_simplex(const Real feature[kDim], const FeatureScale& scale) {
+// `feature` are D numbers: of images x, y in pixels and the levels of red, green, blue.
+template <class Real, int D>
+SEGTOOL_HD Simplex<Real, D> enclosing_simplex(const Real* feature, const Scales<D>& scale) {
+  constexpr int kDim = D, kCorners = D + 1;
   using A = Arithmetic<Real>;
   using Integer = typename A::Integer;
   const auto every = [](float x) { return Real{} + x; };
@@ -87,7 +96,7 @@ SEGTOOL_HD Simplex<Real> enclosing_simplex(const Real feature[kDim], const Featu
   elevated[0] = sum;
 
   const Real sixth = every(1.0f / kCorners), corners = every(float(kCorners));
-  Simplex<Real> s;
+  Simplex<Real, D> s;
   Real offset[kCorners];
   Integer excess{};
   for (int i = 0; i < kCorners; ++i) {
@@ -122,14 +131,15 @@ SEGTOOL_HD Simplex<Real> enclosing_simplex(const Real feature[kDim], const Featu
 }
 
 // Coordinate i of the simplex' vertex with remainder k.
-template <class Real>
-SEGTOOL_HD typename Arithmetic<Real>::Integer vertex_coordinate(const Simplex<Real>& s, int k, int i) {
-  return s.origin[i] + k - kCorners * Arithmetic<Real>::one_if(s.rank[i] > kDim - k);
+template <class Real, int D>
+SEGTOOL_HD typename Arithmetic<Real>::Integer vertex_coordinate(const Simplex<Real, D>& s, int k, int i) {
+  return s.origin[i] + k - (D + 1) * Arithmetic<Real>::one_if(s.rank[i] > D - k);
 }
 
 // Coordinate i of the neighbour of a vertex along `axis`, one step in `direction` (+1 or -1).
+template <int D = kDim>
 SEGTOOL_HD int32_t neighbor_coordinate(int32_t coordinate, int i, int axis, int direction) {
-  return coordinate + (i == axis ? -kDim * direction : direction);
+  return coordinate + (i == axis ? -D * direction : direction);
 }
 
 }  // namespace segtool

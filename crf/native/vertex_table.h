@@ -8,11 +8,14 @@
 
 namespace segtool {
 
-using Key = std::array<int32_t, kDim>;  // the sixth coordinate is minus the sum of these
+template <int D>
+using KeyOf = std::array<int32_t, D>;  // the last coordinate is minus the sum of these
 
 // Open addressing with linear probing; slots hold vertex numbers, keys lie in numbering order.
+template <int D>
 class VertexTable {
  public:
+  using Key = KeyOf<D>;
   VertexTable() : slots_(1 << 10, -1) {}
 
   int32_t find_or_add(const Key& key) {
@@ -32,16 +35,20 @@ class VertexTable {
   int64_t size() const { return int64_t(keys_.size()); }
 
  private:
+  // Two coordinates at a time, each pair times a factor of its own.
   static size_t hash(const Key& key) {
-    const uint64_t a = uint64_t(uint32_t(key[0])) << 32 | uint32_t(key[1]);
-    const uint64_t b = uint64_t(uint32_t(key[2])) << 32 | uint32_t(key[3]);
-    const uint64_t h = a * 0x9E3779B97F4A7C15ull + b * 0xC2B2AE3D27D4EB4Full + uint32_t(key[4]) * 0x165667B19E3779F9ull;
+    constexpr uint64_t kFactor[8] = {0x9E3779B97F4A7C15ull, 0xC2B2AE3D27D4EB4Full, 0x165667B19E3779F9ull,
+                                     0xD6E8FEB86659FD93ull, 0xA0761D6478BD642Full, 0xE7037ED1A0B428DBull,
+                                     0x8EBC6AF09C88C6E3ull, 0x589965CC75374CC3ull};
+    uint64_t h = 0;
+    for (int i = 0; i + 1 < D; i += 2) h += (uint64_t(uint32_t(key[i])) << 32 | uint32_t(key[i + 1])) * kFactor[i / 2];
+    if (D % 2) h += uint32_t(key[D - 1]) * kFactor[D / 2];
     return size_t(h ^ (h >> 32));
   }
   // Not std::array's comparison, which calls memcmp: that took a third of the build.
   static bool same(const Key& a, const Key& b) {
     int32_t different = 0;
-    for (int i = 0; i < kDim; ++i) different |= a[i] ^ b[i];
+    for (int i = 0; i < D; ++i) different |= a[i] ^ b[i];
     return !different;
   }
   size_t find_slot(const Key& key) const {
