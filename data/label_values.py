@@ -12,7 +12,8 @@ from PIL import Image
 from segtool.card import ClassInfo
 from segtool.errors import SegtoolError
 from segtool.images import loaded, opened_image
-from segtool.rasters import Part, ids_in_part
+from segtool.raster_parts import ids_in_part
+from segtool.rasters import Part
 
 Values = Literal["ids", "colors"]
 MOST_VALUES = 65536  # of masks of 16 bits

@@ -30,8 +30,8 @@ def guide(image: Image, contract: InputContract) -> NDArray[np.float32]:
     filled, mean = image.astype(np.float32), np.asarray(contract.mean, np.float32)
     if contract.kind == "float32":
         filled = np.where(np.isnan(filled), mean, filled)
-    elif (gaps := missing(image, contract)) is not None:
-        filled[gaps] = mean
+    elif contract.nodata is not None:
+        filled = np.where(image == contract.nodata, mean, filled)
     return levels(filled, contract, contract.guide)
 
 

@@ -31,8 +31,8 @@ class InputContract(BaseModel):
             the levels 0 and 255, and the network sees nothing that is farther from them than they are apart.
         shown: the channels that are drawn red, green and blue, counted from 1.
         guide: the three that the colour kernel of the dense CRF sees.
-        nodata: where all channels of a pixel have this number, there is no image. With floating-point numbers NaN says
-            so.
+        nodata: where all channels of a pixel have this number, there is no image; where some have it, their mean takes
+            its place. With floating-point numbers NaN says so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,11 +1,14 @@
 """Grey levels of 16 bits and floating-point ones."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
-from segtool.errors import SegtoolError
+from segtool.errors import SegtoolError, SegtoolWarning
 
 _ROWS = 256  # that are converted at a time
+_TWELVE_BITS = 1 << 12
 
 
 def eight_bits(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
@@ -19,6 +22,9 @@ def eight_bits(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
         SegtoolError: levels that cannot count 0..65535.
     """
     _check_levels(levels, mode)
+    if 255 < float(levels.max()) < _TWELVE_BITS:
+        what = "images of 16 bits have no level above 4095 of 65535: as pictures they are nearly black"
+        warnings.warn(f"{what} (bands: all in classes.yaml trains on numbers as they are)", SegtoolWarning, 2)
     grey = np.empty(levels.shape, np.uint8)
     for top in range(0, len(levels), _ROWS):  # all of them as float64 would take eight times the memory
         rows = levels[top : top + _ROWS].astype(np.float64)

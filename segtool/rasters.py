@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +67,7 @@ def read_raster(source: Source, bands: Sequence[int] = (), most: int | None = No
             pages of several sizes, or a band that is not there.
     """
     where = source if isinstance(source, Path) else SENT
-    with _opened(source) as file:
+    with opened_raster(source) as file:
         first = file.first
         rows, columns = part or (slice(0, first.height), slice(0, first.width))
         height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -79,7 +78,7 @@ def read_raster(source: Source, bands: Sequence[int] = (), most: int | None = No
         values = np.empty((height, width, len(chosen)), kind_of(first.dtypes[0]))
         for channel, number in enumerate(chosen):
             within = (number - 1) % first.count + 1
-            _read_band(pages[number], within, (rows, columns), values[..., channel], number, where)
+            read_band(pages[number], within, (rows, columns), values[..., channel], number, where)
         missing = missing_in(first, (rows, columns), values, chosen, where)
         return Raster(values, missing, first.nodata)
 
@@ -90,19 +89,19 @@ def check_raster(data: bytes, most: int) -> None:
     Raises:
         NotAnImage, TooManyPixels: they do not.
     """
-    with _opened(data) as file:
+    with opened_raster(data) as file:
         _check_room(file, file.first.height, file.first.width, 1, SENT, most)
 
 
 def raster_about(path: Path) -> About:
     """What a file says of itself; nothing is decoded."""
-    with _opened(path) as file:
+    with opened_raster(path) as file:
         first = file.first
-        alpha = next((band for band in first.indexes if _is_alpha(first, band)), None)
+        alpha = next((band for band in first.indexes if is_alpha(first, band)), None)
         return About(first.height, first.width, first.nodata, alpha)
 
 
-class _File:
+class RasterFile:
     """An open file: its first page, and others when they are asked for."""
 
     def __init__(self, open_page: Callable[[str], Any], first: Any, turn: int) -> None:
@@ -120,12 +119,17 @@ class _File:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[_File]:
+def opened_raster(source: Source) -> Iterator[RasterFile]:
+    """A file, open as long as the context lasts.
+
+    Raises:
+        SegtoolError: rasterio is missing, or no image that it reads.
+    """
     where = source if isinstance(source, Path) else SENT
     if isinstance(source, Path):
         refuse_pipe(source)
     with gdal() as rasterio, ExitStack() as stack:
-        driver = driver_of(_head(source), where)
+        driver = driver_of(head_of(source), where)
 
         @cache
         def open_page(name: str | Path) -> Any:
@@ -135,7 +139,7 @@ def _opened(source: Source) -> Iterator[_File]:
                 raise not_read(where) from error
 
         place = _place(source, rasterio, stack)
-        yield _File(open_page, open_page(place), turn_of(source))
+        yield RasterFile(open_page, open_page(place), turn_of(source))
 
 
 def _place(source: Source, rasterio: Any, stack: ExitStack) -> str | Path:
@@ -146,7 +150,8 @@ def _place(source: Source, rasterio: Any, stack: ExitStack) -> str | Path:
     return name
 
 
-def _head(source: Source) -> bytes:
+def head_of(source: Source) -> bytes:
+    """The four bytes by which a format is known."""
     if isinstance(source, bytes):
         return source[:4]
     try:
@@ -172,7 +177,7 @@ def turn_of(source: Source) -> int:
             return 1
 
 
-def _check_room(file: _File, height: int, width: int, bands: int, where: object, most: int | None) -> None:
+def _check_room(file: RasterFile, height: int, width: int, bands: int, where: object, most: int | None) -> None:
     """Refuses what would take too much memory; a whole block is decoded for each pixel of it."""
     first = file.first
     block_height, block_width = first.block_shapes[0]
@@ -183,7 +188,7 @@ def _check_room(file: _File, height: int, width: int, bands: int, where: object,
         raise TooManyPixels(what, where=where, mend="scale it down, or send a part")
 
 
-def _check(file: _File, pages: Sequence[Any], where: object) -> None:
+def _check(file: RasterFile, pages: Sequence[Any], where: object) -> None:
     first = file.first
     if any(page.shape != first.shape or page.dtypes[0] != first.dtypes[0] for page in pages):
         sizes = ", ".join(dict.fromkeys(f"{page.height}x{page.width}" for page in pages))
@@ -204,7 +209,7 @@ def kind_of(dtype: str) -> Any:
     return None if "complex" in dtype else np.dtype(np.float32)
 
 
-def _chosen(file: _File, bands: Sequence[int], where: object) -> Sequence[int]:
+def _chosen(file: RasterFile, bands: Sequence[int], where: object) -> Sequence[int]:
     count = file.first.count * file.pages
     for band in bands:
         if not 1 <= band <= count:
@@ -215,15 +220,17 @@ def _chosen(file: _File, bands: Sequence[int], where: object) -> Sequence[int]:
     if count > MOST_BANDS + 1:
         mend = f"choose {MOST_BANDS} of them at most, such as bands: [1, 2, 3]"
         raise SegtoolError(f"a file of {count} bands", where=where, mend=mend)
-    seen = [n for n in range(1, count + 1) if file.pages > 1 or not _is_alpha(file.first, n)]
+    seen = [n for n in range(1, count + 1) if file.pages > 1 or not is_alpha(file.first, n)]
     return seen or [1]
 
 
-def _is_alpha(page: Any, band: int) -> bool:
+def is_alpha(page: Any, band: int) -> bool:
+    """Whether a band is said to be transparency."""
     return bool(page.colorinterp[band - 1].name == "alpha")
 
 
-def _read_band(page: Any, band: int, part: Part, out: NDArray[Any], number: int, where: object) -> None:
+def read_band(page: Any, band: int, part: Part, out: NDArray[Any], number: int, where: object) -> None:
+    """Reads a part of a band into `out` [h,w]; `number` is what errors call it."""
     # Read at once, a cut PNG gives whatever was in memory, and no error.
     rows, columns = part
     halves = 2 if page.driver == "PNG" and len(out) > 1 else 1
@@ -255,7 +262,7 @@ def missing_in(
     else:
         found = np.zeros(values.shape[:2], np.bool_)
     flags = {flag.name for flags in page.mask_flag_enums for flag in flags}
-    used = any(_is_alpha(page, band) for band in bands if band <= page.count)
+    used = any(is_alpha(page, band) for band in bands if band <= page.count)
     if flags & {"per_dataset", "alpha"} and not ("alpha" in flags and used):
         try:
             found |= page.dataset_mask(window=window_of(*part)) == 0
@@ -272,63 +279,3 @@ def without_gaps(values: NDArray[np.float32], nodata: float | None) -> NDArray[n
     if nodata is not None:
         values[values == np.float32(nodata)] = np.nan
     return values
-
-
-def parted_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a TIFF, of which parts can be read without decoding all; None for other files."""
-    with _opened(path) as file:
-        return (file.first.height, file.first.width) if file.first.driver == "GTiff" else None
-
-
-def ids_in_part(path: Path, part: Part) -> NDArray[Any] | None:
-    """The values of a mask's part, uint8 or uint16 [h,w]; None if it is no TIFF of whole bytes in one band, or rasterio
-    is not installed."""
-    if not is_tiff(path) or find_spec("rasterio") is None:
-        return None
-    with _opened(path) as file:
-        page = file.first
-        if file.pages > 1 or page.count > 1 or kind_of(page.dtypes[0]) == np.float32 or not _is_plain(file):
-            return None
-        found = np.empty(tuple(side.stop - side.start for side in part), page.dtypes[0])
-        _read_band(page, 1, part, found, 1, path)
-        return found
-
-
-def levels_in_part(path: Path, part: Part) -> NDArray[np.uint8] | None:
-    """A picture's part, uint8 [h,w,3]; None if the file is not as plain as that both libraries read it alike."""
-    with _opened(path) as file:
-        page = file.first
-        if not _is_picture(file):
-            return None
-        found = np.empty((*(side.stop - side.start for side in part), page.count), np.uint8)
-        for band in page.indexes:
-            _read_band(page, band, part, found[..., band - 1], band, path)
-        return np.ascontiguousarray(np.broadcast_to(found, (*found.shape[:2], 3)))
-
-
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a picture that `levels_in_part` reads; None for others."""
-    if not is_tiff(path) or find_spec("rasterio") is None:
-        return None
-    with _opened(path) as file:
-        return (file.first.height, file.first.width) if _is_picture(file) else None
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF."""
-    return _head(path) in TIFF_HEADS
-
-
-def _is_picture(file: _File) -> bool:
-    page = file.first
-    known = [band.name for band in page.colorinterp] in (["gray"], ["red", "green", "blue"])
-    masked = any(flag.name == "per_dataset" for flags in page.mask_flag_enums for flag in flags)
-    return known and not masked and set(page.dtypes) == {"uint8"} and _is_plain(file)
-
-
-def _is_plain(file: _File) -> bool:
-    """Whole bytes, 0 is black, nothing that loses, nothing that turns."""
-    page = file.first
-    about = page.tags(ns="IMAGE_STRUCTURE") | page.tags(1, ns="IMAGE_STRUCTURE")
-    lossless = page.compression is None or page.compression.name not in ("jpeg", "webp", "lerc", "jxl", "jpeg2000")
-    return lossless and file.turn == 1 and "NBITS" not in about and about.get("MINISWHITE") != "YES"

@@ -12,17 +12,8 @@ from segtool import bands
 from segtool.errors import SegtoolError
 from segtool.images import RGB, check_image, decode_image, opened_image, read_image, upright_size
 from segtool.input_contract import InputContract
-from segtool.rasters import (
-    SENT,
-    Part,
-    Raster,
-    check_raster,
-    levels_in_part,
-    parted_size,
-    picture_size,
-    raster_about,
-    read_raster,
-)
+from segtool.raster_parts import levels_in_part, parted_size, picture_size
+from segtool.rasters import SENT, Part, Raster, check_raster, raster_about, read_raster
 
 Image = NDArray[Any]
 Missing = NDArray[np.bool_] | None
@@ -226,7 +217,7 @@ def check_conforms(values: Image, contract: InputContract, where: object) -> Non
     if values.ndim != 3 or values.shape[2] != contract.channels or 0 in values.shape:
         raise SegtoolError(f"an image must be {contract.said}", where=f"{values.dtype} {list(values.shape)}")
     if str(values.dtype) != contract.kind:
-        mend = f"the model was trained on {contract.kind}; write the same numbers"
+        mend = f"the model was trained on {contract.kind}: give files of that kind, on the same scale"
         raise SegtoolError(f"an image of {values.dtype}", where=where, mend=mend)
 
 
@@ -234,4 +225,6 @@ def _conforming(raster: Raster, contract: InputContract, where: object) -> Raste
     check_conforms(raster.values, contract, where)
     if raster.missing is not None and contract.nodata is not None:
         raster.values[raster.missing] = contract.nodata
-    return raster
+    if contract.nodata is None:
+        return raster
+    return raster._replace(missing=bands.missing(raster.values, contract))  # whatever the file itself says

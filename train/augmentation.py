@@ -178,7 +178,7 @@ def _filled(image: NDArray[Any], contract: InputContract) -> Tensor:
         return torch.where(numbers.isnan(), mean, numbers)
     if contract.nodata is None:
         return numbers
-    return torch.where((numbers == contract.nodata).all(0), mean, numbers)
+    return torch.where(numbers == contract.nodata, mean, numbers)
 
 
 def _column(numbers: Sequence[float]) -> Tensor:

@@ -52,6 +52,7 @@ class Inspection:
             self._look_at(index)
             progress(index + 1, len(dataset))
         self.problems += self.numbers.problems()
+        self.doubts += self.numbers.doubts()
         self.doubts += self._same_names()
         if self._loaded:
             self._judge()
@@ -69,9 +70,18 @@ class Inspection:
         self.pictures.setdefault(_digest(sample), self.dataset.identifier(index))
         self._look_at_image(sample, index)
         if found == {self.dataset.ignore_index}:
-            self.doubts.append(Finding("a mask of nothing but void", where, "label it, or leave the image out"))
+            self.doubts.append(self._empty(index, where))
         if found == {0, self.dataset.ignore_index}:
             self._binary.append(where)
+
+    def _empty(self, index: int, where: str) -> Finding:
+        """Why all of an image is void: of a file that is read as it is, there may be nothing in it."""
+        path = self.dataset.image_path(index)
+        if path is not None and not self.dataset.reader.pictures:
+            missing = self.dataset.reader.open(path).missing
+            if missing is not None and missing.all():
+                return Finding("an image without any data", str(path), "leave it out")
+        return Finding("a mask of nothing but void", where, "label it, or leave the image out")
 
     def _look_at_image(self, sample: Sample, index: int) -> None:
         where = self.dataset.identifier(index)
@@ -84,7 +94,8 @@ class Inspection:
         if path is not None and about is not None and about.alpha is not None:
             self.doubts += _alpha_doubts(self.dataset.reader, path, about.alpha)
         void = sample.labels == self.dataset.ignore_index
-        self.doubts += _gaps(sample, void, where)
+        none = np.nan if sample.image.dtype == np.float32 else about and about.nodata
+        self.doubts += _gaps(sample, void, none, where)
 
     def _judge(self) -> None:
         """What only all images together show."""
@@ -181,9 +192,10 @@ def _alpha_doubts(reader: Reader, path: Path, alpha: int) -> Iterator[Finding]:
             yield Finding(f"band {alpha} is called transparency, and has {len(values)} values", str(path), mend)
 
 
-def _gaps(sample: Sample, void: NDArray[np.bool_], where: str) -> Iterator[Finding]:
+def _gaps(sample: Sample, void: NDArray[np.bool_], nodata: float | None, where: str) -> Iterator[Finding]:
     """Numbers that are none, where others of the same pixel are some."""
-    if sample.image.dtype == np.float32 and (gaps := int((np.isnan(sample.image).any(2) & ~void).sum())):
+    none = np.isnan(sample.image) if sample.image.dtype == np.float32 else sample.image == nodata
+    if nodata is not None and (gaps := int((none.any(2) & ~void).sum())):
         mend = "the mean of the band takes their place"
         yield Finding(f"{gaps} labelled pixels have no number in some bands", where, mend)
 

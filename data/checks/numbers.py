@@ -14,6 +14,7 @@ from segtool.input_contract import MOST_BANDS, InputContract, Three
 
 _SAMPLES, _MOST_OF_ONE, _FEWEST_OF_ONE = 2_000_000, 4096, 16  # pixels that are kept, of all images and of one
 _LEVELS = (0.0, 255.0)
+_LEAST_DEVIATION = 1e-3  # of what lies between black and white
 Image = NDArray[Any]
 
 
@@ -29,9 +30,11 @@ class BandNumbers:
         self._seen: list[tuple[str, str, int]] = []  # where, kind, channels
         self._samples: dict[tuple[str, int], list[NDArray[np.float32]]] = {}
         self._nodata: Counter[float] = Counter()
+        self._files = 0
 
     def add(self, image: Image, where: str, nodata: float | None = None) -> None:
         """An image, and the number that its file has where there are no data."""
+        self._files += 1
         key = str(image.dtype), image.shape[2]
         self._seen.append((where, *key))
         numbers = sampled(image, self._of_one).astype(np.float32)
@@ -53,6 +56,23 @@ class BandNumbers:
         if len(self._nodata) > 1:
             said = ", ".join(f"{value:g}" for value in sorted(self._nodata))
             yield Finding(f"files have several numbers for no data, {said}", "nodata", "write one in all files")
+
+    def doubts(self) -> Iterator[Finding]:
+        """What may be meant: bands that are the same everywhere, and files that do not say what others say."""
+        if self.common is None:
+            return
+        every = np.concatenate(self._samples[self.common])
+        known = np.where(np.isfinite(every), every, np.nan)
+        for band, numbers in enumerate(known.T, 1):
+            if np.isfinite(numbers).any() and np.nanmin(numbers) == np.nanmax(numbers) and len(numbers) > 1:
+                value = f"{np.nanmin(numbers):g}"
+                yield Finding(
+                    f"a band that is {value} in all images", f"channel {band}", "it says nothing: leave it out"
+                )
+        told = sum(self._nodata.values())
+        if 0 < told < self._files and self.common[0] != "float32":
+            what = f"{told} of {self._files} files say which number is no data"
+            yield Finding(what, f"{next(iter(self._nodata)):g}", "in the others it is taken for no data, too")
 
     @property
     def common(self) -> tuple[str, int] | None:
@@ -82,6 +102,9 @@ class BandNumbers:
             low, high = [_LEVELS[0]] * count, [_LEVELS[1]] * count
         mean, std = _moments(numbers, np.asarray(low), np.asarray(high))
         chosen = tuple(bands) or tuple(range(1, count + 1))
+        if len(chosen) != count:
+            what = f"{len(chosen)} bands are wanted of images that have {count}"
+            raise SegtoolError(what, where="data.bands", mend="only bands of files can be chosen; leave it out")
         drawn = _channels(shown, chosen, "data.shown") or usual_channels(count)
         nodata = next(iter(self._nodata), None)
         return InputContract(
@@ -107,8 +130,8 @@ def _moments(
     count = np.maximum(known.sum(0), 1)
     mean = np.where(known, seen, 0).sum(0) / count
     deviation = np.sqrt(np.where(known, (seen - mean) ** 2, 0).sum(0) / count)
-    least = 1e-6 * span  # of a band that is the same everywhere
-    return tuple(mean.tolist()), tuple(np.maximum(deviation, least).tolist())
+    # A band that is the same everywhere says nothing, and what little another image adds to it may not count for much.
+    return tuple(mean.tolist()), tuple(np.where(deviation < _LEAST_DEVIATION * span, span, deviation).tolist())
 
 
 def _channels(wanted: Sequence[int] | None, bands: Sequence[int], where: str) -> Three | None:

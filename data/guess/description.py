@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from segtool.data.described import open_described
-from segtool.data.description import FILE, read_description
+from segtool.data.description import ALL_BANDS, FILE, read_description
 from segtool.data.description_text import description_text
 from segtool.data.guess.classes import classes_of
 from segtool.data.guess.contents import Contents, contents
@@ -15,6 +15,7 @@ from segtool.data.guess.names import names_beside
 from segtool.data.guess.tools import known_layouts
 from segtool.data.splits import ALL, Member, group_of
 from segtool.errors import SegtoolError
+from segtool.raster_parts import no_picture
 
 _LISTS = ("", "splits", "lists", "annotations", "ImageSets/Segmentation", "ImageSets")
 _VALIDATION = 0.2  # share of the images, where nothing says what validates
@@ -64,6 +65,9 @@ def _described(root: Path, layout: Layout, seen: Contents) -> Guess:
     names = names_beside(root)
     classes = classes_of(seen, names, layout.classes)
     more: dict[str, object] = {"images": layout.images, "masks": layout.masks}
+    as_they_are = no_picture(root / layout.image_files[0]) if layout.image_files else None
+    if as_they_are is not None:
+        more["bands"] = ALL_BANDS
     used = f" and {names.path.name}" if names.path is not None else ""
     comment = f"Guessed from {seen.looked_at} masks{used}: correct what is wrong, above all the names."
     text = description_text(classes.infos, more | classes.keys | _split(root, layout), comment=comment)
@@ -72,6 +76,8 @@ def _described(root: Path, layout: Layout, seen: Contents) -> Guess:
     words = f"masks are {kinds[seen.kind]}" + (", one for each class" if layout.classes else "")
     _check(root, text, layout)
     remarks = [*layout.remarks, *classes.remarks]
+    if as_they_are is not None:
+        remarks.append(f"{as_they_are}: bands: all reads them as they are")
     return Guess(f"{len(layout.image_files)} images; {words}", f"folder:{root}", text, remarks)
 
 

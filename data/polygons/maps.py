@@ -1,5 +1,6 @@
 """Polygons in a map's coordinates, as a file that geographic information systems read."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,9 @@ def write_map_polygons(
             mend = "warp it first, such as with gdalwarp"
             raise SegtoolError("polygons need coordinates, not ground control points", where=labels, mend=mend)
         ids, transform, system = file.read(1), file.transform, file.crs
+    if system is None and form == "geojson" and not transform.is_identity:
+        mend = "--format gpkg, or give the map one"
+        raise SegtoolError("GeoJSON cannot say that a map has no coordinate system", where=labels, mend=mend)
     found = pieces(ids, [c.id for c in classes], simplify, smallest)
     names = {c.id: c.name for c in classes}
     fields = {
@@ -73,7 +77,8 @@ def _as_wkb(found: Sequence[Piece], transform: Any) -> Iterator[bytes]:
 def _write(temporary: Path, path: Path, driver: str, shapes: Any, fields: dict[str, Any], system: str | None) -> None:
     options = {"geometry_type": "Polygon", "crs": system, "driver": driver, "layer": _LAYER}
     try:
-        _pyogrio().write(temporary, shapes, [*fields.values()], [*fields], **options)
+        with warnings.catch_warnings(action="ignore"):  # that a map has no coordinate system is known
+            _pyogrio().write(temporary, shapes, [*fields.values()], [*fields], **options)
     except Exception as error:  # GDAL's, which share no public class
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NoMoreRoom("cannot write the polygons", where=path, mend=f"{reason}; choose another --out") from error

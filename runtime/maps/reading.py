@@ -54,7 +54,11 @@ class Map:
 
     def _with_gaps(self, image: Image, rows: slice, columns: slice) -> tuple[Image, NDArray[np.bool_] | None]:
         image = image.astype(np.float32) if self._contract.kind == "float32" else image
-        return image, missing_in(self._dataset, (rows, columns), image, self._bands, self._path)
+        found = missing_in(self._dataset, (rows, columns), image, self._bands, self._path)
+        if self._contract.nodata is not None:  # whatever the file itself says
+            untold = (image == self._contract.nodata).all(2)
+            found = untold if found is None else found | untold
+        return image, found
 
     def missing(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Where a window has no data: the file's nodata value, mask or transparency says so."""
@@ -119,7 +123,8 @@ def _check_levels(dataset: Any, path: Path) -> None:
     kinds = ", ".join(sorted(set(dataset.dtypes)))
     mend = "save it as 8 bits of grey or RGB"
     if kinds != "uint8" or structure.get("NBITS", "8") != "8":
-        raise SegtoolError(f"an image of {kinds}, {structure.get('NBITS', 'all')} bits", where=path, mend=mend)
+        bits = f", {structure['NBITS']} bits" if "NBITS" in structure else ""
+        raise SegtoolError(f"an image of {kinds}{bits}, and the model takes pictures", where=path, mend=mend)
     if dataset.colorinterp[0].name == "palette" or structure.get("MINISWHITE") == "YES":
         raise SegtoolError("an image with a palette, or of which 0 is white", where=path, mend=mend)
     lab = dataset.photometric is not None and "LAB" in dataset.photometric.name.upper()
@@ -133,7 +138,7 @@ def _check_numbers(dataset: Any, contract: InputContract, path: Path) -> None:
         mend = "save the bands in one page, or predict without --map"
         raise SegtoolError(f"a file of {len(dataset.subdatasets)} pages", where=path, mend=mend)
     if (kind := kind_of(dataset.dtypes[0])) is None or str(kind) != contract.kind:
-        mend = f"the model was trained on {contract.kind}; write the same numbers"
+        mend = f"the model was trained on {contract.kind}: give files of that kind, on the same scale"
         raise SegtoolError(f"an image of {dataset.dtypes[0]}", where=path, mend=mend)
 
 

@@ -38,7 +38,7 @@ _OVERLAP = 128  # of tiles, pixels
     "--overlap", type=click.IntRange(0), help="Overlap of tiles, in pixels.  [default: 128, or a quarter of a tile]"
 )
 @click.option("--map", "as_map", is_flag=True, help="Read images in windows, of any size, and write GeoTIFFs.")
-@click.option("--bands", metavar="R,G,B", help="With --map: the bands of the file that the network is to see.")
+@click.option("--bands", metavar="N,N,N", help="With --map: the bands of the file that the network is to see.")
 @click.option("--frames", is_flag=True, help="Also write a mask for each frame of a video.")
 @click.option(
     "--threshold",

@@ -185,7 +185,7 @@ def test_arrays_of_other_libraries_are_taken_over(tiny_onnx, photo, library):
     ("images", "message"),
     [
         (np.zeros((1, 20, 40, 3), np.uint8)[:, :, ::2], "cannot be taken over.*contiguous"),
-        (np.zeros((1, 20, 20, 3), np.float32), r"must be uint8 \[N,H,W,3\]: float \[1, 20, 20, 3\]"),
+        (np.zeros((1, 20, 20, 3), np.float32), r"must be uint8 \[N,H,W,3\]: float32 \[1, 20, 20, 3\]"),
         (np.zeros((20, 20, 3), np.uint8), r"must be uint8 \[N,H,W,3\]: uint8 \[20, 20, 3\]"),
         (np.zeros((0, 20, 20, 3), np.uint8), "must be uint8|cannot be taken over"),
         ([[1]], "cannot be taken over.*: list"),

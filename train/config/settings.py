@@ -2,16 +2,35 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from segtool.card import FARTHEST, MOST_HIDDEN, MOST_ITERATIONS, MOST_OFFSETS, WIDEST
 from segtool.data.statistics import ClassWeights
-from segtool.input_contract import LARGEST_STRIDE, MOST_BANDS, BandNumber
+from segtool.input_contract import LARGEST_STRIDE, MOST_BANDS
 
 StageName = Literal["unary", "context", "crf", "joint", "control"]
 Size = tuple[PositiveInt, PositiveInt]  # height, width in pixels
-Three = tuple[BandNumber, BandNumber, BandNumber]
-Bands = Annotated[tuple[BandNumber, ...], Field(min_length=1, max_length=MOST_BANDS)]
+
+
+def _three(value: Any) -> Any:
+    if value is not None and not _are_bands(value, 3):
+        raise ValueError("three numbers of bands, such as [3,2,1]")
+    return value
+
+
+def _some(value: Any) -> Any:
+    if value not in (None, "all") and not _are_bands(value):
+        raise ValueError(f"all, or the numbers of 1 to {MOST_BANDS} bands, such as [4,3,2]")
+    return value
+
+
+def _are_bands(value: Any, count: int | None = None) -> bool:
+    listed = isinstance(value, list | tuple) and all(type(band) is int and band > 0 for band in value)
+    return listed and (len(value) == count if count else 1 <= len(value) <= MOST_BANDS)
+
+
+Three = Annotated[tuple[int, int, int] | None, BeforeValidator(_three)]
+Bands = Annotated[tuple[int, ...] | Literal["all"] | None, BeforeValidator(_some)]
 Radius = Annotated[int, Field(ge=1, le=FARTHEST)]
 Choices = Annotated[list[Annotated[PositiveFloat, Field(le=WIDEST)]], Field(min_length=1)]
 
@@ -41,8 +60,8 @@ class ModelConfig(_Strict):
 class DataConfig(_Strict):
     """Training crops. A scale of 0.5 shows twice the context at half the resolution."""
 
-    bands: Bands | Literal["all"] | None = None  # of image files, counted from 1; None: as the dataset says, or RGB
-    shown: Three | None = None  # of them, drawn red, green and blue; None: the first three
+    bands: Bands = None  # of image files, counted from 1; None: as the dataset says, or RGB
+    shown: Three = None  # of them, drawn red, green and blue; None: the first three
     crop: Size = (192, 256)
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.25)  # from, to
     flip: bool = True
@@ -127,7 +146,7 @@ class ContextStageConfig(StageConfig):
 class CrfStageConfig(StageConfig):
     """The dense CRF: the search over widths and weights, then the compatibilities by gradient."""
 
-    bands: Three | None = None  # of image files, which guide the colour kernel; None: those that are shown
+    bands: Three = None  # of image files, which guide the colour kernel; None: those that are shown
     search_images: int = Field(default=12, ge=1)
     spatial_gamma: Choices = [1.5, 3.0]  # pixels
     bilateral_alpha: Choices = [10.0, 20.0, 40.0]  # pixels

@@ -101,8 +101,7 @@ class Segmenter(nn.Module):
             return torch.where(torch.isnan(image), self.mean, known)
         if contract.nodata is None:
             return known
-        there = (image != contract.nodata).to(image.dtype).amax(1, keepdim=True)
-        return torch.where(there > 0, known, self.mean)
+        return torch.where(image == contract.nodata, self.mean, known)
 
     def guide(self, image: Tensor) -> Tensor:
         """What the colour kernel of the dense CRF sees of images [N,B,H,W]: levels 0..255, [N,3,H,W]."""
