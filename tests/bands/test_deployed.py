@@ -10,6 +10,8 @@ from PIL import Image
 
 from segtool.bands import picture
 from segtool.demo.answers import segmenter
+from segtool.demo.app import build_demo, launch
+from segtool.demo.folder import own_folder
 from segtool.errors import SegtoolError
 from segtool.export.comparison import Case
 from segtool.export.verify import verify
@@ -199,3 +201,21 @@ def test_evaluated_ranked_and_timed(bands_run, tmp_path):
 def test_an_engine_takes_sixteen_bits_as_floating_point(bands_run, tmp_path):
     network = built(bands_run / "model.onnx", tmp_path)
     assert network["input"] == ["image", "FLOAT", [-1, -1, -1, 5]]
+
+
+def test_the_page_takes_files_of_bands(model, gaps):
+    from gradio_client import Client, handle_file
+
+    with own_folder():
+        page = build_demo({"bands": model}, None, max_pixels=100_000)
+        launch(page, server_name="127.0.0.1")
+        try:
+            client = Client(page.local_url, verbose=False)
+            *_, numbers = client.predict(handle_file(str(gaps)), 0.5, [], "bands", "", api_name="/segment")
+        finally:
+            page.close()
+    labels = model(gaps).labels
+    labels[:9, :12] = 255
+    assert {c["id"]: c["pixels"] for c in numbers["classes"]} == {
+        int(i): int((labels == i).sum()) for i in np.unique(labels[labels != 255])
+    }
