@@ -83,9 +83,8 @@ class OnnxRuntimeBackend:
         self.size = (height, width)
         kernels = "native library" if self.native else "function bodies"
         self.name = f"ONNX Runtime {device.upper()}, {kernels}"
-        names = [output.name for output in self.session.get_outputs()]
-        self._outputs = [name for name in names if name != LOGITS]
-        self.has_logits = LOGITS in names
+        names = {output.name: None for output in self.session.get_outputs()}
+        self._outputs, self.has_logits = [name for name in names if name != LOGITS], LOGITS in names
 
     def nearest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """See `Backend`."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtool.errors import SegtoolError
+from segtool.gaps import is_alpha
 from segtool.images import TIFF_HEADS
-from segtool.rasters import Part, RasterFile, head_of, is_alpha, kind_of, opened_raster, read_band
+from segtool.rasters import Part, RasterFile, head_of, kind_of, opened_raster, read_band
 
 
 def parted_size(path: Path) -> tuple[int, int] | None:

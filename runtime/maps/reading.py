@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from segtool.errors import SegtoolError
 from segtool.files import refuse_pipe
+from segtool.gaps import missing_in
 from segtool.gdal import driver_of, gdal, not_read, rasterio_api, window_of
 from segtool.input_contract import InputContract
-from segtool.rasters import kind_of, missing_in, turn_of
+from segtool.rasters import kind_of, turn_of
 from segtool.readers import Image
 
 PICTURES = InputContract()
