@@ -38,7 +38,7 @@ def missing_in(
     if flags & {"per_dataset", "alpha"} and not ("alpha" in flags and used):
         try:
             found |= page.dataset_mask(window=window_of(*part)) == 0
-        except Exception as error:  # as above
+        except Exception as error:  # GDAL raises errors of many kinds
             raise SegtoolError("the mask in the file cannot be read", where=where, mend="replace it") from error
         if values.dtype == np.float32:
             values[found] = np.nan

@@ -217,14 +217,19 @@ def check_conforms(values: Image, contract: InputContract, where: object) -> Non
     if values.ndim != 3 or values.shape[2] != contract.channels or 0 in values.shape:
         raise SegtoolError(f"an image must be {contract.said}", where=f"{values.dtype} {list(values.shape)}")
     if str(values.dtype) != contract.kind:
-        mend = f"the model was trained on {contract.kind}: give files of that kind, on the same scale"
-        raise SegtoolError(f"an image of {values.dtype}", where=where, mend=mend)
+        raise of_another_kind(values.dtype, contract, where)
+
+
+def of_another_kind(kind: object, contract: InputContract, where: object) -> SegtoolError:
+    """The error that says that a model for bands does not take such numbers."""
+    mend = f"the model was trained on {contract.kind}: give files of that kind, on the same scale"
+    return SegtoolError(f"an image of {kind}", where=where, mend=mend)
 
 
 def _conforming(raster: Raster, contract: InputContract, where: object) -> Raster:
     check_conforms(raster.values, contract, where)
-    if raster.missing is not None and contract.nodata is not None:
-        raster.values[raster.missing] = contract.nodata
     if contract.nodata is None:
         return raster
+    if raster.missing is not None:
+        raster.values[raster.missing] = contract.nodata
     return raster._replace(missing=bands.missing(raster.values, contract))  # whatever the file itself says

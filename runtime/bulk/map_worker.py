@@ -1,7 +1,7 @@
 """Maps in an actor of Ray Data: each is read in windows where it lies, or fetched first, and written as GeoTIFF."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,11 +84,10 @@ def _fetched(storage: Storage, path: str) -> Iterator[Path]:
 @contextmanager
 def _sent(storage: Storage, path: str) -> Iterator[Path]:
     """A file on this machine that lies in the storage in the end."""
-    with ExitStack() as stack:
-        target = storage.local(path)
-        if target is not None:
-            yield target
-            return
-        copy = Path(stack.enter_context(TemporaryDirectory(prefix="segtool-"))) / Path(path).name
+    if (target := storage.local(path)) is not None:
+        yield target
+        return
+    with TemporaryDirectory(prefix="segtool-") as folder:
+        copy = Path(folder) / Path(path).name
         yield copy
         storage.write(path, copy.read_bytes())

@@ -13,8 +13,8 @@ from segtool.files import refuse_pipe
 from segtool.gaps import missing_in
 from segtool.gdal import driver_of, gdal, not_read, rasterio_api, window_of
 from segtool.input_contract import InputContract
-from segtool.rasters import kind_of, turn_of
-from segtool.readers import Image
+from segtool.rasters import head_of, kind_of, turn_of
+from segtool.readers import Image, of_another_kind
 
 PICTURES = InputContract()
 
@@ -38,13 +38,18 @@ class Map:
         Raises:
             SegtoolError: it cannot be read.
         """
+        image = self._numbers(rows, columns)
+        return image if self._contract.bands is None else self._as_taken(image, rows, columns)
+
+    def _numbers(self, rows: slice, columns: slice) -> Image:
+        """As they are in the file."""
         if self._dataset.driver == "PNG" and rows == slice(0, self.height) and self.height > 1:
             # Read at once, a cut PNG gives whatever was in memory, and no error.
             half = self.height // 2
-            return np.concatenate([self.read(slice(0, half), columns), self.read(slice(half, self.height), columns)])
+            halves = slice(0, half), slice(half, self.height)
+            return np.concatenate([self._numbers(half, columns) for half in halves])
         found = self._read(lambda window: self._dataset.read(self._bands, window=window), rows, columns)
-        image = np.ascontiguousarray(found.transpose(1, 2, 0))
-        return image if self._contract.bands is None else self._as_taken(image, rows, columns)
+        return np.ascontiguousarray(found.transpose(1, 2, 0))
 
     def _as_taken(self, image: Image, rows: slice, columns: slice) -> Image:
         """With the model's kind of numbers, and its own way to say where there are no data."""
@@ -64,9 +69,7 @@ class Map:
     def missing(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Where a window has no data: the file's nodata value, mask or transparency says so."""
         if self._contract.bands is not None:
-            found = self._read(lambda window: self._dataset.read(self._bands, window=window), rows, columns)
-            image = np.ascontiguousarray(found.transpose(1, 2, 0))
-            gaps = self._with_gaps(image, rows, columns)[1]
+            image, gaps = self._with_gaps(self._numbers(rows, columns), rows, columns)
             return np.zeros(image.shape[:2], np.bool_) if gaps is None else gaps
         valid = self._read(lambda window: self._dataset.dataset_mask(window=window), rows, columns)
         return valid == 0
@@ -97,7 +100,7 @@ def opened(path: Path, bands: Sequence[int] | None = None, contract: InputContra
     refuse_pipe(path)
     with gdal() as rasterio:
         try:
-            dataset = rasterio.open(path.resolve(), driver=_driver(path))
+            dataset = rasterio.open(path.resolve(), driver=driver_of(head_of(path), path))
         except rasterio.errors.RasterioError as error:
             raise not_read(path) from error
         with dataset:
@@ -139,16 +142,7 @@ def _check_numbers(dataset: Any, contract: InputContract, path: Path) -> None:
         mend = "save the bands in one page, or predict without --map"
         raise SegtoolError(f"a file of {len(dataset.subdatasets)} pages", where=path, mend=mend)
     if (kind := kind_of(dataset.dtypes[0])) is None or str(kind) != contract.kind:
-        mend = f"the model was trained on {contract.kind}: give files of that kind, on the same scale"
-        raise SegtoolError(f"an image of {dataset.dtypes[0]}", where=path, mend=mend)
-
-
-def _driver(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return driver_of(file.read(4), path)
-    except OSError as error:
-        raise SegtoolError("cannot read the file", where=path, mend=error.strerror) from error
+        raise of_another_kind(dataset.dtypes[0], contract, path)
 
 
 def _bands(dataset: Any, wanted: Sequence[int] | None, contract: InputContract, path: Path) -> Sequence[int]:

@@ -163,9 +163,9 @@ def test_automatic_batch_size_stays_that_of_the_first_start(tmp_path, monkeypatc
     sizes = json.loads((tmp_path / "run" / "state.json").read_text())["batch_sizes"]
     assert list(sizes) == ["unary"]
     assert sizes["unary"] in (4, 8, 16)
-    from segtool.train.stages import piecewise
+    from segtool.train.stages import batch_size
 
-    monkeypatch.setattr(piecewise, "choose_batch_size", lambda *a: pytest.fail("chosen again"))
+    monkeypatch.setattr(batch_size, "choose_batch_size", lambda *a: pytest.fail("chosen again"))
     again, _ = trainer(tmp_path / "run", "data.batch_size=auto", "unary.epochs=1", resume=True, stages=("unary", "crf"))
     again.run()
 

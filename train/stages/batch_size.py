@@ -1,12 +1,16 @@
 """`data.batch_size=auto`: how many crops fit into a device's memory."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from segtool.bands import from_picture
 from segtool.drawing import smooth_noise
+from segtool.train import distributed
 from segtool.train.cache import free_memory
+from segtool.train.config.settings import TrainConfig
 from segtool.train.device import device
 from segtool.train.module import StageModule
 
@@ -14,6 +18,27 @@ _SHARE = 0.7  # of the memory that a step may fill
 _WORK = 2.0  # a step's memory over what it saves for the backward pass
 _STATES = 4  # copies of the weights: themselves, gradients, two moments
 _MOST = {"cuda": 64, "cpu": 16}  # beyond, nothing gets faster
+
+
+def batch_size_of(
+    module: StageModule, config: TrainConfig, images: int, begun: dict[str, int], tell: Callable[[str], None]
+) -> int:
+    """Crops in a batch of a stage, as the settings say; where they say auto, what fits on all devices.
+
+    Args:
+        images: training images of this process.
+        begun: of each stage what was chosen; a resumed one goes on with it. A new choice is added.
+        tell: receives a line about a new choice.
+    """
+    size, stage = config.data.batch_size, module.stage.name
+    if not module.stage.network:
+        return (config.context if module.stage.by_edges else config.crf).batch_size
+    if size != "auto":
+        return size
+    if stage not in begun:
+        begun[stage] = min(distributed.gathered(choose_batch_size(module, config.data.crop, images)))
+        tell(f"{stage}: batch size {begun[stage]} on each of {distributed.world()} devices")
+    return begun[stage]
 
 
 def choose_batch_size(module: StageModule, crop: tuple[int, int], images: int) -> int:

@@ -7,10 +7,23 @@ import torch
 from segtool.errors import SegtoolError
 from segtool.train import distributed
 from segtool.train.config.settings import StageName, TrainConfig
+from segtool.train.config.stages import Stage
 from segtool.train.device import device
 from segtool.train.networks import Segmenter
+from segtool.train.stages.context_maps import context_card
 
 _ONE_VALUE = "Expected more than 1 value per channel"  # batch norm's refusal
+
+
+def try_stages(segmenter: Segmenter, config: TrainConfig, stages: Sequence[Stage], classes: int, images: int) -> None:
+    """Shows the network a batch as `try_network` does, and then whether contextual maps can be built on it.
+
+    Raises:
+        SegtoolError: one of them fails.
+    """
+    try_network(segmenter, config, [stage.name for stage in stages], classes, images)
+    if any(stage.by_edges for stage in stages):
+        context_card(segmenter, classes, config.context)
 
 
 @torch.no_grad()

@@ -29,9 +29,9 @@ from segtool.train.module import StageModule
 from segtool.train.networks import Segmenter
 from segtool.train.networks.options import check_options
 from segtool.train.run_folder import RunFolder, RunState
-from segtool.train.stages.batch_size import choose_batch_size
-from segtool.train.stages.context_maps import context_card, new_context
-from segtool.train.stages.first_step import check_precision, check_share, try_network
+from segtool.train.stages.batch_size import batch_size_of
+from segtool.train.stages.context_maps import new_context
+from segtool.train.stages.first_step import check_precision, check_share, try_stages
 from segtool.train.stages.fitting import ended_without_best, fit_stage
 from segtool.train.stages.loaders import training_batches, validation_batches
 from segtool.train.stages.scoring import score_stage, write_evaluation
@@ -157,14 +157,8 @@ class PiecewiseTrainer:
         to_come = [stage for stage in self.stages if stage.name not in self.state.done]
         if to_come and to_come[0].before(self.state.done) is None:
             # The first process downloads weights, the others find them there.
-            distributed.on_first(lambda: self._try(to_come))
-
-    def _try(self, stages: list[Stage]) -> None:
-        classes, images = len(self.train_set.classes), len(self.train_set) // distributed.world()
-        segmenter = self._start_of(stages[0])
-        try_network(segmenter, self.config, [stage.name for stage in stages], classes, images)
-        if any(stage.by_edges for stage in stages):
-            context_card(segmenter, classes, self.config.context)
+            classes, share = len(self.train_set.classes), len(self.train_set) // distributed.world()
+            distributed.on_first(lambda: try_stages(self._start_of(to_come[0]), self.config, to_come, classes, share))
 
     def _start_of(self, stage: Stage) -> Segmenter:
         before = stage.before(self.state.done)
@@ -192,7 +186,9 @@ class PiecewiseTrainer:
     def _fit(self, stage: Stage, segmenter: Segmenter, images: SegmentationDataset) -> bool:
         """Whether all weights are numbers at the end."""
         module = StageModule(stage.name, segmenter, self.config, self.criterion)
-        size = self._batch_size(module)
+        share = len(self.train_set) // distributed.world()
+        size = batch_size_of(module, self.config, share, self.state.batch_sizes, self._log)
+        distributed.on_first(lambda: self.folder.save(self.state))
         fit_stage(
             module,
             self.config,
@@ -206,20 +202,6 @@ class PiecewiseTrainer:
             snapshots=snapshots_of(self.val_set, self.config.snapshots, self.out / "snapshots"),
         )
         return module.is_finite()
-
-    def _batch_size(self, module: StageModule) -> int:
-        size, stage = self.config.data.batch_size, module.stage.name
-        if not module.stage.network:
-            return (self.config.context if module.stage.by_edges else self.config.crf).batch_size
-        if size != "auto":
-            return size
-        if stage not in self.state.batch_sizes:  # a resumed stage goes on with what it began with
-            images = len(self.train_set) // distributed.world()
-            chosen = min(distributed.gathered(choose_batch_size(module, self.config.data.crop, images)))
-            self.state.batch_sizes[stage] = chosen
-            self._log(f"{stage}: batch size {chosen} on each of {distributed.world()} devices")
-            distributed.on_first(lambda: self.folder.save(self.state))
-        return self.state.batch_sizes[stage]
 
     def _searched_crf(self, segmenter: Segmenter, images: SegmentationDataset) -> DenseCRF:
         config = self.config.crf
